@@ -1,0 +1,1 @@
+//! A Jepsen-style test kit.

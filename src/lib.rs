@@ -1,0 +1,1 @@
+//! A strongly consistent replicated state machine for your service.
