@@ -1,0 +1,148 @@
+//! The doors to durable storage, and the words that cross them.
+//!
+//! Owns the vocabulary of the log ([`LogId`], [`Vote`], [`Record`]) and the [`LogStore`] door. A log
+//! store keeps three things in ONE ordered stream of writes: the vote, the committed position and
+//! the entries. Whatever survives a crash is a prefix of that stream.
+//!
+//! In: ordered writes, each with a [`Done`] that is called once the write is on disk.
+//! Out: records by index, and the [`LogState`] as it was found on opening.
+//!
+//! Invariants
+//! - A write is readable as soon as the call that made it returns; it is durable when its `Done` is
+//!   called with `Ok`, never earlier.
+//! - `Done`s are called in the order of the calls that brought them. One sync may serve many.
+//! - Entries are contiguous: `purged.index + 1 ..= last.index`, without a gap.
+//! - A write that fails closes the store: that `Done` and every later one gets the error. A failed
+//!   sync is never retried, for the kernel may have dropped the dirty pages (fsyncgate).
+//! - Damage is an error that names file and offset. A torn tail that was never acknowledged is cut
+//!   and reported; nothing else is repaired by forgetting.
+//!
+//! Does not: interpret payloads, know about openraft, or decide when to snapshot or purge.
+
+mod disk;
+
+use std::{cmp::Ordering, fmt, io, ops::Range, path::PathBuf};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+pub use disk::{Disk, MemoryDisk, OsDisk};
+
+/// The position of an entry: the term of the leader that proposed it, and its place in the log.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct LogId {
+    /// Term of the leader that proposed the entry.
+    pub term: u64,
+    /// Place in the log. The first entry, the initial membership, has index 0.
+    pub index: u64,
+}
+
+impl fmt::Display for LogId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.term, self.index)
+    }
+}
+
+/// For whom a node voted, and whether a quorum agreed. Forgetting one elects two leaders in a term,
+/// so it is durable before it is sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vote {
+    /// The term voted in.
+    pub term: u64,
+    /// The candidate; `None` before any vote in this term.
+    pub voted_for: Option<u64>,
+    /// Whether a quorum granted it, so that the candidate is the leader of the term.
+    pub committed: bool,
+}
+
+impl PartialOrd for Vote {
+    /// Two candidates of one term are incomparable: a node may not go from one to the other.
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        match self.term.cmp(&other.term) {
+            Ordering::Equal => match (self.voted_for, other.voted_for) {
+                (Some(a), Some(b)) if a != b => None,
+                (a, b) => {
+                    Some(a.is_some().cmp(&b.is_some()).then(self.committed.cmp(&other.committed)))
+                }
+            },
+            unequal => Some(unequal),
+        }
+    }
+}
+
+/// One log entry as the store sees it: a position and opaque bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Where it stands.
+    pub id: LogId,
+    /// What it says; shared with the network and the state machine, not copied.
+    pub payload: Bytes,
+}
+
+/// What a log store holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct LogState {
+    /// The last vote saved.
+    pub vote: Option<Vote>,
+    /// The last committed position saved. It may lag behind what is committed, never lead it.
+    pub committed: Option<LogId>,
+    /// The last entry removed from the front.
+    pub purged: Option<LogId>,
+    /// The last entry; equal to `purged` when the log holds none.
+    pub last: Option<LogId>,
+}
+
+/// Called exactly once, when a write is durable or has failed. May be called on any thread, also
+/// before the call that took it returns. Must not block.
+pub type Done = Box<dyn FnOnce(io::Result<()>) + Send>;
+
+/// The door to the log. Calls return without waiting for the disk; they are made by one writer at a
+/// time, while [`LogStore::read`] and [`LogStore::state`] may run beside them on other threads.
+pub trait LogStore: Send + Sync + fmt::Debug + 'static {
+    /// What the store holds, writes that are not yet durable included.
+    fn state(&self) -> LogState;
+
+    /// The entries of `range` that exist, oldest first, stopping once `bytes_max` of payload is
+    /// exceeded, but always at least one if any exists. May read the disk.
+    ///
+    /// # Errors
+    /// Damage (`InvalidData`, naming file and offset) or an IO error. State is unchanged.
+    fn read(&self, range: Range<u64>, bytes_max: u64) -> io::Result<Vec<Record>>;
+
+    /// Appends entries that follow the last one. With no records it is a barrier: `done` is called
+    /// once everything before it is durable.
+    fn append(&self, records: Vec<Record>, done: Done);
+
+    /// Saves the vote.
+    fn save_vote(&self, vote: Vote, done: Done);
+
+    /// Saves the committed position, in order with the rest but without a sync of its own.
+    fn save_committed(&self, committed: LogId);
+
+    /// Removes every entry after `last` (`None`: all of them).
+    fn truncate_after(&self, last: Option<LogId>, done: Done);
+
+    /// Removes every entry up to and including `upto`. Where `upto` is beyond the last entry, the
+    /// log is empty afterwards and goes on from `upto`.
+    fn purge(&self, upto: LogId, done: Done);
+}
+
+/// Bytes on disk that are not what was written: the node stops and says where.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("damaged: {} at byte {offset}: {reason}", file.display())]
+pub struct Damage {
+    /// The file that holds the damage.
+    pub file: PathBuf,
+    /// Where in the file the first bad byte or record begins.
+    pub offset: u64,
+    /// What was expected and what was found.
+    pub reason: String,
+}
+
+impl From<Damage> for io::Error {
+    fn from(damage: Damage) -> Self {
+        io::Error::new(io::ErrorKind::InvalidData, damage)
+    }
+}
