@@ -20,13 +20,17 @@
 //! Does not: interpret payloads, know about openraft, or decide when to snapshot or purge.
 
 mod disk;
+mod identity;
+mod snapshots;
 
 use std::{cmp::Ordering, fmt, io, ops::Range, path::PathBuf};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-pub use disk::{Disk, MemoryDisk, OsDisk};
+pub use disk::{Disk, DiskFile, DiskReader, MemoryDisk, OsDisk};
+pub(crate) use identity::Identity;
+pub(crate) use snapshots::{Receiving, SnapshotFile, SnapshotMeta, SnapshotOrigin, Snapshots};
 
 /// The position of an entry: the term of the leader that proposed it, and its place in the log.
 #[derive(

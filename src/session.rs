@@ -1,0 +1,263 @@
+//! Sessions: why a retry is never a second effect.
+//!
+//! Owns both halves. [`Sessions`] is replicated: it remembers what recent commands answered, so
+//! that a duplicate gets the recorded response. [`Sequencer`] is the sender's: it numbers commands and
+//! says from which number on it may still ask. After Ongaro's dissertation, section 6.3, with a
+//! window of sequences instead of one, for a client has many commands under way.
+//!
+//! In: (session, sequence, floor) or an idempotency key, in log order. Out: apply it, or the recorded
+//! response, or [`Verdict::Expired`].
+//!
+//! Invariants
+//! - A function of the log alone: no clock; limits come with the entries.
+//! - Bounded: the session unused for longest is dropped beyond `sessions_max`, the oldest key beyond
+//!   `keys_max`, and a session holds at most [`WINDOW`] responses.
+//! - A command of a session is applied only while the session is remembered and its sequence is at
+//!   or above the session's floor: once forgotten, never applied again.
+//! - Cloning is O(1), for snapshots are captured while commands wait.
+//!
+//! Does not: time out. An idle session lives until others crowd it out.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use imbl::OrdMap;
+use serde::{Deserialize, Serialize};
+
+use crate::proposal::Origin;
+
+/// Commands a session may have under way at once. A sender beyond it waits.
+pub(crate) const WINDOW: u64 = 1_024;
+
+/// What the session table says of a command.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Not seen before: apply it and [`Sessions::record`] the response.
+    Apply,
+    /// Seen before; this is what it answered.
+    Duplicate(Bytes),
+    /// The session is not remembered, or its sender said that it would not ask again.
+    Expired,
+    /// The sender has more than [`WINDOW`] commands under way.
+    WindowFull,
+}
+
+/// The replicated table of what recent commands answered.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Sessions {
+    open: OrdMap<u64, Session>,
+    by_use: OrdMap<u64, u64>,
+    keys: OrdMap<Bytes, (u64, Bytes)>,
+    keys_by_age: OrdMap<u64, Bytes>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Session {
+    used: u64,
+    floor: u64,
+    responses: BTreeMap<u64, Bytes>,
+}
+
+impl Sessions {
+    /// Opens a session at log position `at`, which becomes its id.
+    pub(crate) fn open(&mut self, at: u64, sessions_max: u64) -> u64 {
+        self.open.insert(at, Session { used: at, ..Session::default() });
+        self.by_use.insert(at, at);
+        while self.open.len() as u64 > sessions_max.max(1) {
+            let Some((used, idle)) = self.by_use.get_min().copied() else { break };
+            self.by_use.remove(&used);
+            self.open.remove(&idle);
+        }
+        at
+    }
+
+    /// Whether the command at log position `at` is to be applied.
+    pub(crate) fn check(&mut self, at: u64, origin: Origin<'_>) -> Verdict {
+        match origin {
+            Origin::Open { .. } => Verdict::Apply,
+            Origin::Session { session: id, sequence, floor } => {
+                let Some(session) = self.open.get_mut(&id) else { return Verdict::Expired };
+                self.by_use.remove(&session.used);
+                self.by_use.insert(at, id);
+                session.used = at;
+                session.check(sequence, floor)
+            }
+            Origin::Once { key, .. } => match self.keys.get(key) {
+                Some((_, response)) => Verdict::Duplicate(response.clone()),
+                None => Verdict::Apply,
+            },
+        }
+    }
+
+    /// Remembers what the command at log position `at` answered, after [`Verdict::Apply`].
+    pub(crate) fn record(&mut self, at: u64, origin: Origin<'_>, response: Bytes) {
+        match origin {
+            Origin::Open { .. } => {}
+            Origin::Session { session, sequence, .. } => {
+                if let Some(session) = self.open.get_mut(&session) {
+                    session.responses.insert(sequence, response);
+                }
+            }
+            Origin::Once { key, keys_max } => {
+                let key = Bytes::copy_from_slice(key);
+                self.keys_by_age.insert(at, key.clone());
+                self.keys.insert(key, (at, response));
+                while self.keys.len() as u64 > keys_max.max(1) {
+                    let Some((age, oldest)) = self.keys_by_age.get_min().cloned() else { break };
+                    self.keys_by_age.remove(&age);
+                    self.keys.remove(&oldest);
+                }
+            }
+        }
+    }
+
+    /// Sessions remembered.
+    pub(crate) fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Idempotency keys remembered.
+    pub(crate) fn keys(&self) -> usize {
+        self.keys.len()
+    }
+}
+
+impl Session {
+    fn check(&mut self, sequence: u64, floor: u64) -> Verdict {
+        if floor > self.floor {
+            self.floor = floor;
+            self.responses = self.responses.split_off(&floor);
+        }
+        if sequence < self.floor {
+            return Verdict::Expired;
+        }
+        match self.responses.get(&sequence) {
+            Some(response) => Verdict::Duplicate(response.clone()),
+            None if self.responses.len() as u64 >= WINDOW => Verdict::WindowFull,
+            None => Verdict::Apply,
+        }
+    }
+}
+
+/// The sender's half: numbers the commands of one session.
+#[derive(Debug, Default)]
+pub(crate) struct Sequencer {
+    next: u64,
+    under_way: BTreeSet<u64>,
+}
+
+impl Sequencer {
+    /// A number for a new command; `None` while [`WINDOW`] numbers are taken by older ones.
+    pub(crate) fn begin(&mut self) -> Option<u64> {
+        if self.next - self.floor() >= WINDOW {
+            return None;
+        }
+        let sequence = self.next;
+        self.next += 1;
+        self.under_way.insert(sequence);
+        Some(sequence)
+    }
+
+    /// No attempt of this command will be sent again.
+    pub(crate) fn end(&mut self, sequence: u64) {
+        self.under_way.remove(&sequence);
+    }
+
+    /// Every number below it is ended.
+    pub(crate) fn floor(&self) -> u64 {
+        self.under_way.first().copied().unwrap_or(self.next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn command(session: u64, sequence: u64, floor: u64) -> Origin<'static> {
+        Origin::Session { session, sequence, floor }
+    }
+
+    fn apply(table: &mut Sessions, at: u64, origin: Origin<'_>, response: &'static str) {
+        assert_eq!(table.check(at, origin), Verdict::Apply);
+        table.record(at, origin, response.into());
+    }
+
+    /// A reply is lost and the command sent again: the second copy gets the first one's response.
+    #[test]
+    fn a_retry_gets_the_recorded_response() {
+        let mut table = Sessions::default();
+        let id = table.open(5, 10);
+        apply(&mut table, 6, command(id, 0, 0), "paid");
+        assert_eq!(table.check(7, command(id, 0, 0)), Verdict::Duplicate("paid".into()));
+    }
+
+    /// Commands under way together arrive in any order; each is applied once.
+    #[test]
+    fn sequences_may_arrive_out_of_order() {
+        let mut table = Sessions::default();
+        let id = table.open(1, 10);
+        for (at, sequence) in [(2, 3), (3, 0), (4, 2), (5, 1)] {
+            apply(&mut table, at, command(id, sequence, 0), "ok");
+        }
+        assert_eq!(table.check(9, command(id, 2, 0)), Verdict::Duplicate("ok".into()));
+    }
+
+    /// A copy that the network held back arrives after its sender moved on: it must not be applied.
+    #[test]
+    fn below_the_floor_nothing_is_applied() {
+        let mut table = Sessions::default();
+        let id = table.open(1, 10);
+        apply(&mut table, 2, command(id, 1, 1), "ok");
+        assert_eq!(table.check(3, command(id, 0, 0)), Verdict::Expired);
+    }
+
+    #[test]
+    fn the_session_idle_for_longest_goes_first() {
+        let mut table = Sessions::default();
+        let (a, b) = (table.open(1, 2), table.open(2, 2));
+        apply(&mut table, 3, command(a, 0, 0), "ok");
+        let c = table.open(4, 2);
+        assert_eq!(table.check(5, command(b, 0, 0)), Verdict::Expired);
+        apply(&mut table, 6, command(a, 1, 1), "ok");
+        apply(&mut table, 7, command(c, 0, 0), "ok");
+        assert_eq!(table.len(), 2);
+    }
+
+    #[test]
+    fn keys_are_remembered_in_a_bounded_window() {
+        let mut table = Sessions::default();
+        let once = |key| Origin::Once { key, keys_max: 2 };
+        apply(&mut table, 1, once(b"a"), "1");
+        apply(&mut table, 2, once(b"b"), "2");
+        assert_eq!(table.check(3, once(b"a")), Verdict::Duplicate("1".into()));
+        apply(&mut table, 4, once(b"c"), "3");
+        assert_eq!(table.check(5, once(b"a")), Verdict::Apply, "the oldest of three was dropped");
+        assert_eq!(table.keys(), 2);
+    }
+
+    #[test]
+    fn a_session_holds_a_bounded_number_of_responses() {
+        let mut table = Sessions::default();
+        let id = table.open(1, 1);
+        for n in 0..WINDOW {
+            apply(&mut table, 2 + n, command(id, n, 0), "ok");
+        }
+        assert_eq!(table.check(5_000, command(id, WINDOW, 0)), Verdict::WindowFull);
+        assert_eq!(table.check(5_001, command(id, WINDOW, 1)), Verdict::Apply);
+    }
+
+    #[test]
+    fn the_sequencer_moves_its_floor_past_what_is_ended() {
+        let mut sender = Sequencer::default();
+        let numbers: Vec<_> = (0..3).filter_map(|_| sender.begin()).collect();
+        assert_eq!((numbers, sender.floor()), (vec![0, 1, 2], 0));
+        sender.end(1);
+        assert_eq!(sender.floor(), 0);
+        sender.end(0);
+        assert_eq!(sender.floor(), 2);
+        sender.end(2);
+        assert_eq!(sender.floor(), 3);
+        let held: Vec<_> = std::iter::from_fn(|| sender.begin()).collect();
+        assert_eq!(held.len() as u64, WINDOW, "then the window is full");
+    }
+}

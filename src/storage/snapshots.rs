@@ -1,0 +1,391 @@
+//! Snapshot files: written whole or not at all, and checked before they are believed.
+//!
+//! Owns the names and the layout of snapshot files on a [`Disk`].
+//!
+//! ```text
+//! name   snapshot-TERM-INDEX-built | snapshot-TERM-INDEX-received     (fixed-width hexadecimal)
+//! bytes  "6BSN" | format u8 | meta length u32 | meta | state ... | length so far u64 | crc32 u32
+//! ```
+//!
+//! In: a state written by the node itself, or the bytes of another node's file, chunk by chunk. Out:
+//! [`SnapshotFile`]s, whose checksum was verified.
+//!
+//! Invariants
+//! - A file under a snapshot's name is complete: it was written under a temporary name, synced,
+//!   renamed, and the directory synced, in that order.
+//! - An older snapshot is removed only after a newer one is durable.
+//! - *Built* snapshots hold nothing that the log did not hold durably; that lets the node tell a lost
+//!   log from a received snapshot that the log never reached.
+//!
+//! Does not: know what the state or the membership inside looks like.
+
+use std::{
+    io::{self, Read, Seek, SeekFrom, Write},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::{Damage, Disk, DiskFile, LogId};
+use crate::codec;
+
+const MAGIC: &[u8; 4] = b"6BSN";
+const HEADER_BYTES: u64 = 9;
+const TRAILER_BYTES: u64 = 12;
+const META_BYTES_MAX: u32 = 1 << 20;
+const TEMPORARY: &str = "temporary-";
+const BUFFER_BYTES: usize = 1 << 16;
+
+/// What a snapshot says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SnapshotMeta {
+    /// The last entry in the state; `None` for the state before the first.
+    pub(crate) last: Option<LogId>,
+    /// The membership as of `last`, encoded by the consensus adapter.
+    pub(crate) membership: Bytes,
+}
+
+/// Who made a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SnapshotOrigin {
+    /// This node, from its own log.
+    Built,
+    /// The leader sent it; the own log may never have held these entries.
+    Received,
+}
+
+/// A verified snapshot file. Clones name the same file.
+#[derive(Clone, Debug)]
+pub(crate) struct SnapshotFile {
+    disk: Arc<dyn Disk>,
+    name: String,
+    pub(crate) meta: SnapshotMeta,
+    pub(crate) origin: SnapshotOrigin,
+    /// Length of the whole file.
+    pub(crate) bytes: u64,
+}
+
+/// The snapshot files of one node.
+#[derive(Clone, Debug)]
+pub(crate) struct Snapshots {
+    disk: Arc<dyn Disk>,
+}
+
+impl Snapshots {
+    /// Looks at what is there: removes unfinished files and returns the newest snapshot, verified.
+    ///
+    /// # Errors
+    /// [`Damage`] inside an `InvalidData` error when the newest one is damaged.
+    pub(crate) fn open(disk: Arc<dyn Disk>) -> io::Result<(Self, Option<SnapshotFile>)> {
+        let mut newest = None;
+        for name in disk.names()? {
+            if name.starts_with(TEMPORARY) {
+                disk.remove(&name)?;
+            } else if name.starts_with("snapshot-") {
+                newest = Some(name);
+            }
+        }
+        let current = newest.map(|name| SnapshotFile::verify(disk.clone(), name)).transpose()?;
+        Ok((Self { disk }, current))
+    }
+
+    /// Writes a snapshot of the node's own state; `save` writes the state. Durable on return.
+    pub(crate) fn build(
+        &self,
+        meta: SnapshotMeta,
+        save: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> io::Result<SnapshotFile> {
+        let temporary = format!("{TEMPORARY}built");
+        let mut out = Checksummed::new(io::BufWriter::with_capacity(
+            BUFFER_BYTES,
+            self.disk.create(&temporary)?,
+        ));
+        let encoded = codec::encode(&meta);
+        let length = u32::try_from(encoded.len()).map_err(io::Error::other)?;
+        out.write_all(MAGIC)?;
+        out.write_all(&[codec::FORMAT])?;
+        out.write_all(&length.to_le_bytes())?;
+        out.write_all(&encoded)?;
+        save(&mut out)?;
+        let (bytes, crc) = (out.bytes, out.crc.clone().finalize());
+        let mut file = out.inner;
+        file.write_all(&bytes.to_le_bytes())?;
+        file.write_all(&crc.to_le_bytes())?;
+        let mut file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
+        file.sync()?;
+        let bytes = bytes + TRAILER_BYTES;
+        self.publish(SnapshotFile {
+            disk: self.disk.clone(),
+            name: temporary,
+            meta,
+            origin: SnapshotOrigin::Built,
+            bytes,
+        })
+    }
+
+    /// Starts to receive another node's snapshot. `sender` keeps two senders' files apart.
+    pub(crate) fn receive(&self, sender: u64) -> io::Result<Receiving> {
+        let name = format!("{TEMPORARY}from-{sender}");
+        let file = self.disk.create(&name)?;
+        Ok(Receiving { disk: self.disk.clone(), name, file, bytes: 0 })
+    }
+
+    /// Gives a verified, synced file its name, makes that durable, and removes older ones.
+    pub(crate) fn publish(&self, file: SnapshotFile) -> io::Result<SnapshotFile> {
+        let name = name(&file);
+        if file.name != name {
+            self.disk.rename(&file.name, &name)?;
+            self.disk.sync_names()?;
+        }
+        for other in self.disk.names()? {
+            if other.starts_with("snapshot-") && other < name {
+                self.disk.remove(&other)?;
+            }
+        }
+        Ok(SnapshotFile { name, ..file })
+    }
+}
+
+/// Names sort by position, so the newest is the last.
+fn name(file: &SnapshotFile) -> String {
+    let LogId { term, index } = file.meta.last.unwrap_or_default();
+    let origin = match file.origin {
+        SnapshotOrigin::Built => "built",
+        SnapshotOrigin::Received => "received",
+    };
+    format!("snapshot-{term:016x}-{index:016x}-{origin}")
+}
+
+impl SnapshotFile {
+    /// Hands the state to `load`.
+    pub(crate) fn load(
+        &self,
+        load: impl FnOnce(&mut dyn Read) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let mut reader = self.disk.open(&self.name)?;
+        let start = state_start(&mut *reader)?;
+        reader.seek(SeekFrom::Start(start))?;
+        let state = self.bytes - TRAILER_BYTES - start;
+        load(&mut io::BufReader::with_capacity(BUFFER_BYTES, reader.take(state)))
+    }
+
+    /// Up to `bytes` bytes of the file from `offset` on, to be sent.
+    pub(crate) fn chunk(&self, offset: u64, bytes: usize) -> io::Result<Bytes> {
+        let mut reader = self.disk.open(&self.name)?;
+        reader.seek(SeekFrom::Start(offset))?;
+        let mut chunk = Vec::new();
+        reader.take(bytes as u64).read_to_end(&mut chunk)?;
+        Ok(chunk.into())
+    }
+
+    fn verify(disk: Arc<dyn Disk>, name: String) -> io::Result<Self> {
+        let damaged = |offset: u64, reason: &str| {
+            let damage = Damage { file: disk.path(&name), offset, reason: reason.to_owned() };
+            io::Error::from(damage)
+        };
+        let mut reader = disk.open(&name)?;
+        let length = reader.seek(SeekFrom::End(0))?;
+        if length < HEADER_BYTES + TRAILER_BYTES {
+            return Err(damaged(0, "shorter than a snapshot's header"));
+        }
+        let body = length - TRAILER_BYTES;
+        reader.seek(SeekFrom::Start(0))?;
+        let crc = checksum(&mut *reader, body)?;
+        let mut trailer = [0; 12];
+        reader.read_exact(&mut trailer)?;
+        if trailer[..8] != body.to_le_bytes() {
+            return Err(damaged(body, "the length at the end is not the length found"));
+        }
+        if trailer[8..] != crc.to_le_bytes() {
+            return Err(damaged(0, "checksum does not match"));
+        }
+        let meta = read_meta(&mut *reader).map_err(|e| damaged(0, &e.to_string()))?;
+        let origin =
+            if name.ends_with("-built") { SnapshotOrigin::Built } else { SnapshotOrigin::Received };
+        Ok(Self { disk, name, meta, origin, bytes: length })
+    }
+}
+
+/// A snapshot on its way in.
+pub(crate) struct Receiving {
+    disk: Arc<dyn Disk>,
+    name: String,
+    file: Box<dyn DiskFile>,
+    bytes: u64,
+}
+
+impl Receiving {
+    /// Bytes received so far, which is the offset expected next.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub(crate) fn append(&mut self, chunk: &[u8]) -> io::Result<()> {
+        self.file.write_all(chunk)?;
+        self.bytes += chunk.len() as u64;
+        Ok(())
+    }
+
+    /// All bytes are here: syncs and verifies. [`Snapshots::publish`] comes next, or nothing if the
+    /// snapshot turns out not to be wanted.
+    pub(crate) fn finish(mut self) -> io::Result<SnapshotFile> {
+        self.file.sync()?;
+        SnapshotFile::verify(self.disk, self.name)
+    }
+}
+
+fn checksum(reader: &mut dyn Read, bytes: u64) -> io::Result<u32> {
+    let mut crc = crc32fast::Hasher::new();
+    let mut buffer = vec![0; BUFFER_BYTES];
+    let mut left = bytes;
+    while left > 0 {
+        let want = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+        reader.read_exact(&mut buffer[..want])?;
+        crc.update(&buffer[..want]);
+        left -= want as u64;
+    }
+    Ok(crc.finalize())
+}
+
+fn read_header(reader: &mut dyn super::DiskReader) -> io::Result<u32> {
+    reader.seek(SeekFrom::Start(0))?;
+    let mut header = [0; 9];
+    reader.read_exact(&mut header)?;
+    let invalid = |reason: String| io::Error::new(io::ErrorKind::InvalidData, reason);
+    if header[..4] != *MAGIC {
+        return Err(invalid("not a snapshot file".into()));
+    }
+    if header[4] != codec::FORMAT {
+        return Err(invalid(format!("format version {}, not {}", header[4], codec::FORMAT)));
+    }
+    let length = u32::from_le_bytes([header[5], header[6], header[7], header[8]]);
+    if length > META_BYTES_MAX {
+        return Err(invalid(format!("meta of {length} bytes")));
+    }
+    Ok(length)
+}
+
+fn read_meta(reader: &mut dyn super::DiskReader) -> io::Result<SnapshotMeta> {
+    let length = read_header(reader)?;
+    let mut meta = vec![0; length as usize];
+    reader.read_exact(&mut meta)?;
+    Ok(codec::decode(&meta)?)
+}
+
+fn state_start(reader: &mut dyn super::DiskReader) -> io::Result<u64> {
+    Ok(HEADER_BYTES + u64::from(read_header(reader)?))
+}
+
+/// Counts and checksums what passes through.
+struct Checksummed<W> {
+    inner: W,
+    crc: crc32fast::Hasher,
+    bytes: u64,
+}
+
+impl<W> Checksummed<W> {
+    fn new(inner: W) -> Self {
+        Self { inner, crc: crc32fast::Hasher::new(), bytes: 0 }
+    }
+}
+
+impl<W: Write> Write for Checksummed<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(bytes)?;
+        self.crc.update(&bytes[..written]);
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::MemoryDisk;
+
+    fn meta(index: u64) -> SnapshotMeta {
+        let last = Some(LogId { term: 2, index });
+        SnapshotMeta { last, membership: Bytes::from_static(b"members") }
+    }
+
+    fn state(file: &SnapshotFile) -> Vec<u8> {
+        let mut state = Vec::new();
+        file.load(|input| input.read_to_end(&mut state).map(drop)).unwrap();
+        state
+    }
+
+    #[test]
+    fn the_newest_survives_a_restart_and_older_ones_go() {
+        let disk = Arc::new(MemoryDisk::default());
+        let (snapshots, none) = Snapshots::open(disk.clone()).unwrap();
+        assert!(none.is_none());
+        snapshots.build(meta(5), |out| out.write_all(b"five")).unwrap();
+        snapshots.build(meta(300), |out| out.write_all(b"three hundred")).unwrap();
+        assert_eq!(disk.names().unwrap().len(), 1);
+
+        let (_, found) = Snapshots::open(disk).unwrap();
+        let found = found.unwrap();
+        assert_eq!((found.meta.clone(), found.origin), (meta(300), SnapshotOrigin::Built));
+        assert_eq!(state(&found), b"three hundred");
+    }
+
+    #[test]
+    fn travels_in_chunks_and_is_checked_on_arrival() {
+        let (sender, _) = Snapshots::open(Arc::new(MemoryDisk::default())).unwrap();
+        let sent = sender.build(meta(9), |out| out.write_all(&[7; 1000])).unwrap();
+        let (receiver, _) = Snapshots::open(Arc::new(MemoryDisk::default())).unwrap();
+        for damaged in [false, true] {
+            let mut receiving = receiver.receive(1).unwrap();
+            while receiving.bytes() < sent.bytes {
+                let mut chunk = sent.chunk(receiving.bytes(), 64).unwrap().to_vec();
+                if damaged && receiving.bytes() > 500 {
+                    chunk[0] ^= 1;
+                }
+                receiving.append(&chunk).unwrap();
+            }
+            let finished = receiving.finish();
+            assert_eq!(finished.is_err(), damaged);
+            if let Ok(file) = finished {
+                let file = receiver.publish(file).unwrap();
+                assert_eq!((state(&file), &file.meta), (vec![7; 1000], &meta(9)));
+            }
+        }
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_cut_is_noticed() {
+        let disk = Arc::new(MemoryDisk::default());
+        let (snapshots, _) = Snapshots::open(disk.clone()).unwrap();
+        let file = snapshots.build(meta(5), |out| out.write_all(b"state")).unwrap();
+        let good = file.chunk(0, 1 << 20).unwrap();
+        let put = |bytes: &[u8]| disk.create(&file.name).unwrap().write_all(bytes).unwrap();
+        for bit in 0..good.len() * 8 {
+            let mut bad = good.to_vec();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            put(&bad);
+            let error = Snapshots::open(disk.clone()).unwrap_err().to_string();
+            assert!(error.contains(&file.name), "bit {bit}: {error}");
+        }
+        for cut in 0..good.len() {
+            put(&good[..cut]);
+            assert!(Snapshots::open(disk.clone()).is_err(), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn an_unfinished_file_is_cleared_away() {
+        let disk = Arc::new(MemoryDisk::default());
+        let (snapshots, _) = Snapshots::open(disk.clone()).unwrap();
+        snapshots.build(meta(5), |out| out.write_all(b"state")).unwrap();
+        assert!(snapshots.build(meta(6), |_| Err(io::Error::other("disk full"))).is_err());
+        snapshots.receive(3).unwrap().append(b"half").unwrap();
+        let (_, found) = Snapshots::open(disk.clone()).unwrap();
+        assert_eq!(found.unwrap().meta, meta(5));
+        assert_eq!(disk.names().unwrap().len(), 1);
+    }
+}
