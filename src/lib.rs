@@ -2,15 +2,22 @@
 
 mod applier;
 mod codec;
+mod config;
 mod error;
 mod machine;
 mod proposal;
+mod rpc;
 pub mod runtime;
+mod sequencer;
 mod session;
+mod status;
 pub mod storage;
+pub mod transport;
 
+pub use config::Config;
 pub use error::{Error, StartError};
 pub use machine::StateMachine;
+pub use status::{Member, Role, Status};
 
 /// placeholder
 #[derive(Debug)]

@@ -1,9 +1,8 @@
 //! Sessions: why a retry is never a second effect.
 //!
-//! Owns both halves. [`Sessions`] is replicated: it remembers what recent commands answered, so
-//! that a duplicate gets the recorded response. [`Sequencer`] is the sender's: it numbers commands and
-//! says from which number on it may still ask. After Ongaro's dissertation, section 6.3, with a
-//! window of sequences instead of one, for a client has many commands under way.
+//! Owns [`Sessions`], the replicated table of what recent commands answered, so that a duplicate gets
+//! the recorded response. The sender's half is in `sequencer`. After Ongaro's dissertation, section
+//! 6.3, with a window of sequences instead of one, for a client has many commands under way.
 //!
 //! In: (session, sequence, floor) or an idempotency key, in log order. Out: apply it, or the recorded
 //! response, or [`Verdict::Expired`].
@@ -18,7 +17,7 @@
 //!
 //! Does not: time out. An idle session lives until others crowd it out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use imbl::OrdMap;
@@ -139,36 +138,6 @@ impl Session {
     }
 }
 
-/// The sender's half: numbers the commands of one session.
-#[derive(Debug, Default)]
-pub(crate) struct Sequencer {
-    next: u64,
-    under_way: BTreeSet<u64>,
-}
-
-impl Sequencer {
-    /// A number for a new command; `None` while [`WINDOW`] numbers are taken by older ones.
-    pub(crate) fn begin(&mut self) -> Option<u64> {
-        if self.next - self.floor() >= WINDOW {
-            return None;
-        }
-        let sequence = self.next;
-        self.next += 1;
-        self.under_way.insert(sequence);
-        Some(sequence)
-    }
-
-    /// No attempt of this command will be sent again.
-    pub(crate) fn end(&mut self, sequence: u64) {
-        self.under_way.remove(&sequence);
-    }
-
-    /// Every number below it is ended.
-    pub(crate) fn floor(&self) -> u64 {
-        self.under_way.first().copied().unwrap_or(self.next)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -244,20 +213,5 @@ mod tests {
         }
         assert_eq!(table.check(5_000, command(id, WINDOW, 0)), Verdict::WindowFull);
         assert_eq!(table.check(5_001, command(id, WINDOW, 1)), Verdict::Apply);
-    }
-
-    #[test]
-    fn the_sequencer_moves_its_floor_past_what_is_ended() {
-        let mut sender = Sequencer::default();
-        let numbers: Vec<_> = (0..3).filter_map(|_| sender.begin()).collect();
-        assert_eq!((numbers, sender.floor()), (vec![0, 1, 2], 0));
-        sender.end(1);
-        assert_eq!(sender.floor(), 0);
-        sender.end(0);
-        assert_eq!(sender.floor(), 2);
-        sender.end(2);
-        assert_eq!(sender.floor(), 3);
-        let held: Vec<_> = std::iter::from_fn(|| sender.begin()).collect();
-        assert_eq!(held.len() as u64, WINDOW, "then the window is full");
     }
 }

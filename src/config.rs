@@ -1,0 +1,192 @@
+//! Every limit and timeout, in one place, checked once.
+//!
+//! Owns [`Config`]. In: what the user sets. Out: the same, after [`Config::check`] has found the
+//! relations between settings to hold.
+//!
+//! Invariant: a node never runs with a configuration that `check` refuses.
+//!
+//! Does not: change while the node runs, or need to be equal on all nodes. What shapes replicated
+//! state (`sessions_max`, `keys_max`) travels in the log, with the value of the node that proposes.
+
+use std::{ops::Range, time::Duration};
+
+use crate::error::StartError;
+
+/// Limits and timeouts of a node. [`Default`] suits three to seven nodes in one region with disks
+/// that sync within a few milliseconds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// How often a leader lets its followers know that it lives. Default 100 ms.
+    ///
+    /// At most a third of `election_timeout.start`. Smaller costs messages; larger makes failover
+    /// slower.
+    pub heartbeat: Duration,
+
+    /// How long a follower waits for its leader before it asks for votes: a random time in this
+    /// range, on top of the leader's lease, which is its end. Default 300 ms to 500 ms, so that a
+    /// dead leader is replaced after 0.8 s to 1 s.
+    ///
+    /// Too small: a slow disk or a busy machine causes elections that nobody needed. Too large:
+    /// writes wait longer after a failure. Both ends well above a round trip and a sync.
+    pub election_timeout: Range<Duration>,
+
+    /// The longest a request takes before its outcome is reported as unknown. Default 5 s.
+    ///
+    /// Larger than `election_timeout.end`, or every failover fails requests that could have waited.
+    pub request_timeout: Duration,
+
+    /// How long a leader waits for a follower to answer one batch of entries, its sync included,
+    /// before it sends the batch again. Default 2 s.
+    pub append_timeout: Duration,
+
+    /// How long one snapshot may take on its way to a follower. Default 10 min.
+    pub snapshot_timeout: Duration,
+
+    /// Requests this node works on at once; one more is `Overloaded`. Default 4,096.
+    pub in_flight_max: usize,
+
+    /// Bytes of commands this node works on at once; more is `Overloaded`. Default 64 MiB.
+    ///
+    /// At least `command_bytes_max`.
+    pub in_flight_bytes_max: usize,
+
+    /// Largest encoded command or query; a larger one is `TooLarge`. Default 1 MiB, at most 16 MiB.
+    pub command_bytes_max: usize,
+
+    /// Connections accepted at once, peers included; one more is refused. Default 10,000.
+    pub connections_max: usize,
+
+    /// Sessions remembered by the cluster; beyond it, the one idle for longest expires.
+    /// Default 65,536. One client uses one session; so does every node.
+    ///
+    /// Too small: a client that pauses finds its session expired and cannot learn what became of
+    /// a command that was under way. Costs about 200 bytes each in memory and snapshots, plus the
+    /// responses that the client has not acknowledged yet.
+    pub sessions_max: u64,
+
+    /// Idempotency keys of `write_once` remembered by the cluster; beyond it, the oldest is
+    /// forgotten. Default 100,000.
+    ///
+    /// This is the window in which a redelivered request is recognised: with 100 keyed writes a
+    /// second, the default spans 1,000 s. Costs the key, its response and about 100 bytes each.
+    pub keys_max: u64,
+
+    /// A snapshot is taken when this many entries were applied since the last one.
+    /// Default 50,000. Smaller: faster restarts, more disk writes.
+    pub snapshot_entries: u64,
+
+    /// Entries kept in the log behind the last snapshot, so that a follower that was away for a
+    /// moment catches up from the log and not from a snapshot. Default 20,000.
+    pub log_keep_entries: u64,
+
+    /// Entries and bytes in one batch to a follower. Default 4,096 entries, 4 MiB. A single entry may
+    /// be larger.
+    pub append_entries_max: u64,
+
+    /// See [`append_entries_max`](Self::append_entries_max).
+    pub append_bytes_max: u64,
+
+    /// Size of the pieces in which a snapshot travels. Default 1 MiB, at most 16 MiB.
+    pub snapshot_chunk_bytes: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            heartbeat: Duration::from_millis(100),
+            election_timeout: Duration::from_millis(300)..Duration::from_millis(500),
+            request_timeout: Duration::from_secs(5),
+            append_timeout: Duration::from_secs(2),
+            snapshot_timeout: Duration::from_secs(600),
+            in_flight_max: 4_096,
+            in_flight_bytes_max: 64 << 20,
+            command_bytes_max: 1 << 20,
+            connections_max: 10_000,
+            sessions_max: 65_536,
+            keys_max: 100_000,
+            snapshot_entries: 50_000,
+            log_keep_entries: 20_000,
+            append_entries_max: 4_096,
+            append_bytes_max: 4 << 20,
+            snapshot_chunk_bytes: 1 << 20,
+        }
+    }
+}
+
+/// Largest command and snapshot chunk that any configuration allows, so that a frame has a bound.
+pub(crate) const PAYLOAD_BYTES_MAX: usize = 16 << 20;
+
+impl Config {
+    /// Refuses settings that contradict each other, naming both.
+    pub(crate) fn check(&self) -> Result<(), StartError> {
+        let Range { start, end } = self.election_timeout;
+        let rules = [
+            (self.heartbeat >= Duration::from_millis(1), "heartbeat is under 1 ms"),
+            (
+                self.heartbeat * 3 <= start,
+                "heartbeat is over a third of election_timeout.start: one lost message would cause \
+                 an election",
+            ),
+            (start < end, "election_timeout is empty: all nodes would ask for votes at once"),
+            (
+                self.request_timeout > end,
+                "request_timeout is not above election_timeout.end: no request would live through \
+                 a failover",
+            ),
+            (!self.append_timeout.is_zero(), "append_timeout is zero"),
+            (
+                self.snapshot_timeout >= self.append_timeout,
+                "snapshot_timeout is below append_timeout",
+            ),
+            (self.in_flight_max > 0, "in_flight_max is zero: no request would be admitted"),
+            (
+                self.in_flight_bytes_max >= self.command_bytes_max,
+                "in_flight_bytes_max is below command_bytes_max: the largest command would never \
+                 be admitted",
+            ),
+            (
+                (1..=PAYLOAD_BYTES_MAX).contains(&self.command_bytes_max),
+                "command_bytes_max is not within 1 byte and 16 MiB",
+            ),
+            (
+                (1..=PAYLOAD_BYTES_MAX).contains(&self.snapshot_chunk_bytes),
+                "snapshot_chunk_bytes is not within 1 byte and 16 MiB",
+            ),
+            (self.connections_max > 0, "connections_max is zero"),
+            (self.sessions_max > 0, "sessions_max is zero: every session would be expired"),
+            (self.keys_max > 0, "keys_max is zero: write_once would remember nothing"),
+            (self.snapshot_entries > 0, "snapshot_entries is zero"),
+            (
+                (1..=65_536).contains(&self.append_entries_max),
+                "append_entries_max is not within 1 and 65,536",
+            ),
+            (
+                (1..=PAYLOAD_BYTES_MAX as u64).contains(&self.append_bytes_max),
+                "append_bytes_max is not within 1 byte and 16 MiB",
+            ),
+        ];
+        match rules.iter().find(|(holds, _)| !holds) {
+            Some((_, broken)) => Err(StartError::Config((*broken).to_owned())),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_holds() {
+        Config::default().check().unwrap();
+    }
+
+    #[test]
+    fn contradictions_are_named() {
+        let slow = Config { heartbeat: Duration::from_millis(200), ..Config::default() };
+        let error = slow.check().unwrap_err().to_string();
+        assert!(error.contains("heartbeat") && error.contains("election_timeout"), "{error}");
+        let tight = Config { in_flight_bytes_max: 10, ..Config::default() };
+        assert!(tight.check().unwrap_err().to_string().contains("command_bytes_max"));
+    }
+}

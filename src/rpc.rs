@@ -1,0 +1,81 @@
+//! What the bodies of messages mean.
+//!
+//! Owns the pairing of a request's kind with the types of its body and of its reply.
+//!
+//! | kind | body | reply |
+//! |---|---|---|
+//! | `Propose` | the bytes of a `Proposal` | `Result<Outcome, Error>` |
+//! | `Read`, `ReadLocal` | an encoded query | `Result<Bytes, Error>`, the encoded answer |
+//! | `ReadIndex` | nothing | `Result<ReadPoint, Error>` |
+//! | `Probe` | nothing | `Result<Probe, Error>` |
+//! | `Status` | nothing | `Result<Status, Error>` |
+//! | `Admin` | [`Admin`] | `Result<(), Error>` |
+//! | `Snapshot` | [`Chunk`] | `Result<SnapshotReply, Error>` |
+//! | `Append`, `Vote`, `PreVote`, `Transfer` | consensus's own | `Result<_, Error>` |
+//!
+//! Every reply is a `Result` whose error says first whether anything may have happened.
+//!
+//! Does not: send or serve.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{
+    codec,
+    error::Error,
+    storage::LogId,
+    transport::{CallError, Kind, Message},
+};
+
+/// Who answers, and whether it was ever part of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Probe {
+    pub(crate) disk: u64,
+    /// Whether its log holds anything.
+    pub(crate) initialized: bool,
+    /// The last entry in its state.
+    pub(crate) applied: Option<LogId>,
+}
+
+/// A piece of a snapshot file. The pieces of one transfer come in order, from offset 0.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Chunk {
+    pub(crate) from: u64,
+    /// The sender's vote, encoded by the consensus adapter.
+    pub(crate) vote: Bytes,
+    pub(crate) offset: u64,
+    pub(crate) total: u64,
+    pub(crate) bytes: Bytes,
+}
+
+/// An order that only the leader can carry out, or that is meant for one node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Admin {
+    Add { node: u64, addr: String },
+    Remove { node: u64 },
+    Replace { lost: u64, node: u64, addr: String },
+    TransferLeadership { to: u64 },
+}
+
+/// The reply to a request of `request`.
+pub(crate) fn reply<T: Serialize>(request: u128, result: &Result<T, Error>) -> Message {
+    Message { kind: Kind::Reply, request, body: codec::encode(result).into() }
+}
+
+/// What a reply says. A reply that cannot be read is `Unknown`: the request was served, but how?
+pub(crate) fn read_reply<T: DeserializeOwned>(reply: &Message) -> Result<T, Error> {
+    match codec::decode::<Result<T, Error>>(&reply.body) {
+        Ok(result) => result,
+        Err(e) => Err(Error::Unknown(format!("unreadable reply: {e}"))),
+    }
+}
+
+/// What a failed call means for a command: not sent is definite, lost is not.
+impl From<CallError> for Error {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::NotSent { .. } => Error::NotLeader { leader: None },
+            CallError::Lost { .. } => Error::Unknown(error.to_string()),
+        }
+    }
+}
