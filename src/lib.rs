@@ -4,6 +4,7 @@ mod applier;
 mod codec;
 mod config;
 mod error;
+mod handle;
 mod machine;
 mod proposal;
 mod rpc;
@@ -16,6 +17,7 @@ pub mod transport;
 
 pub use config::Config;
 pub use error::{Error, StartError};
+pub use handle::Handle;
 pub use machine::StateMachine;
 pub use status::{Member, Role, Status};
 
