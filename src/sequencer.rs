@@ -39,28 +39,25 @@ pub(crate) struct Ticket {
 }
 
 impl SessionSlot {
-    /// A number for a new command. `open` opens a session; it runs only if there is none, and the
-    /// commands that come meanwhile wait for it.
+    /// A number for a new command. `open` opens a session; it runs only if there is none, or if the
+    /// current one is full: one command that hangs must not hold up those behind it. Commands that
+    /// come meanwhile wait for it.
     ///
     /// # Errors
-    /// Whatever `open` says, or `Overloaded` while [`WINDOW`] commands are under way.
+    /// Whatever `open` says.
     pub(crate) async fn ticket(
         &self,
         open: impl Future<Output = Result<u64, Error>>,
     ) -> Result<Ticket, Error> {
         let mut current = self.current.lock().await;
-        let session = match &*current {
-            Some(session) => session.clone(),
-            None => {
-                let session = Session { id: open.await?, sequencer: Mutex::default() };
-                current.insert(Arc::new(session)).clone()
-            }
-        };
-        drop(current);
-        let sequence = session.sequencer().begin();
-        let sequence = sequence.ok_or_else(|| {
-            Error::Overloaded(format!("{WINDOW} commands of this session are under way"))
-        })?;
+        if let Some(session) = &*current
+            && let Some(sequence) = session.sequencer().begin()
+        {
+            return Ok(Ticket { session: session.clone(), sequence });
+        }
+        let session = Arc::new(Session { id: open.await?, sequencer: Mutex::default() });
+        let sequence = session.sequencer().begin().expect("invariant: a new session is not full");
+        *current = Some(session.clone());
         Ok(Ticket { session, sequence })
     }
 

@@ -25,7 +25,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::proposal::Origin;
 
-/// Commands a session may have under way at once. A sender beyond it waits.
+/// Commands from the oldest under way to the newest in one session. A sender beyond it opens another
+/// session.
 pub(crate) const WINDOW: u64 = 1_024;
 
 /// What the session table says of a command.

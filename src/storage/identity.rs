@@ -26,13 +26,17 @@ const FILE: &str = "identity";
 const TEMPORARY: &str = "identity.new";
 const BYTES_MAX: u64 = 4096;
 
-/// The content of the identity file.
+/// The content of the identity file: who a node is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Identity {
-    pub(crate) cluster: String,
-    pub(crate) node: u64,
-    pub(crate) disk: u64,
-    pub(crate) engine: String,
+pub struct Identity {
+    /// The cluster's name.
+    pub cluster: String,
+    /// The node's id.
+    pub node: u64,
+    /// Drawn at random when the directory was first used.
+    pub disk: u64,
+    /// The log engine's name.
+    pub engine: String,
 }
 
 impl Identity {

@@ -29,7 +29,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 pub use disk::{Disk, DiskFile, DiskReader, MemoryDisk, OsDisk};
-pub(crate) use identity::Identity;
+pub use identity::Identity;
 pub(crate) use snapshots::{Receiving, SnapshotFile, SnapshotMeta, SnapshotOrigin, Snapshots};
 
 /// The position of an entry: the term of the leader that proposed it, and its place in the log.
@@ -55,8 +55,8 @@ impl fmt::Display for LogId {
 pub struct Vote {
     /// The term voted in.
     pub term: u64,
-    /// The candidate; `None` before any vote in this term.
-    pub voted_for: Option<u64>,
+    /// The candidate.
+    pub voted_for: u64,
     /// Whether a quorum granted it, so that the candidate is the leader of the term.
     pub committed: bool,
 }
@@ -65,12 +65,8 @@ impl PartialOrd for Vote {
     /// Two candidates of one term are incomparable: a node may not go from one to the other.
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         match self.term.cmp(&other.term) {
-            Ordering::Equal => match (self.voted_for, other.voted_for) {
-                (Some(a), Some(b)) if a != b => None,
-                (a, b) => {
-                    Some(a.is_some().cmp(&b.is_some()).then(self.committed.cmp(&other.committed)))
-                }
-            },
+            Ordering::Equal if self.voted_for != other.voted_for => None,
+            Ordering::Equal => self.committed.partial_cmp(&other.committed),
             unequal => Some(unequal),
         }
     }

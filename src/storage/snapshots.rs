@@ -235,6 +235,12 @@ impl Receiving {
     }
 }
 
+impl std::fmt::Debug for Receiving {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({} bytes so far)", self.disk.path(&self.name).display(), self.bytes)
+    }
+}
+
 fn checksum(reader: &mut dyn Read, bytes: u64) -> io::Result<u32> {
     let mut crc = crc32fast::Hasher::new();
     let mut buffer = vec![0; BUFFER_BYTES];

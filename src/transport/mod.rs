@@ -14,6 +14,7 @@
 //!
 //! Does not: retry, or interpret bodies.
 
+pub mod memory;
 pub mod tcp;
 pub mod wire;
 

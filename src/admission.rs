@@ -1,0 +1,67 @@
+//! What a node takes on at once.
+//!
+//! Owns the bounds on requests and bytes under way. Beyond them a request is refused at once, with a
+//! definite error: a queue would only make everybody wait until their deadlines pass.
+//!
+//! Invariant: what is admitted never exceeds `Config::in_flight_max` requests and
+//! `Config::in_flight_bytes_max` bytes, the latter counted in whole KiB.
+//!
+//! Does not: order or delay anything.
+
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::{config::Config, error::Error};
+
+#[derive(Debug)]
+pub(crate) struct Admission {
+    requests: Semaphore,
+    kib: Semaphore,
+}
+
+/// The place that an admitted request takes until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Permit<'a> {
+    _request: SemaphorePermit<'a>,
+    _kib: SemaphorePermit<'a>,
+}
+
+impl Admission {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
+            requests: Semaphore::new(config.in_flight_max.min(Semaphore::MAX_PERMITS)),
+            kib: Semaphore::new(kib(config.in_flight_bytes_max) as usize),
+        }
+    }
+
+    pub(crate) fn admit(&self, bytes: usize) -> Result<Permit<'_>, Error> {
+        let full = |what: &'static str| {
+            metrics::counter!("sixbells_shed_total", "reason" => what).increment(1);
+            Error::Overloaded(format!("too many {what} under way"))
+        };
+        let request = self.requests.try_acquire().map_err(|_full| full("requests"))?;
+        let kib = self.kib.try_acquire_many(kib(bytes)).map_err(|_full| full("bytes"))?;
+        Ok(Permit { _request: request, _kib: kib })
+    }
+}
+
+fn kib(bytes: usize) -> u32 {
+    u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_one_is_refused_and_admitted_once_another_left() {
+        let config = Config { in_flight_max: 2, in_flight_bytes_max: 3 << 10, ..Config::default() };
+        let admission = Admission::new(&config);
+        let first = admission.admit(2_000).unwrap();
+        let refused = admission.admit(2_000).unwrap_err();
+        assert!(refused.is_definite() && refused.to_string().contains("bytes"), "{refused}");
+        let _second = admission.admit(1).unwrap();
+        assert!(admission.admit(0).unwrap_err().to_string().contains("requests"));
+        drop(first);
+        admission.admit(2_000).unwrap();
+    }
+}

@@ -1,0 +1,377 @@
+//! Strong mode: agree on the order, then apply.
+//!
+//! Owns [`Strong`], a member of a Raft cluster: proposing, the read barrier, and the ONE map from
+//! openraft's errors to ours.
+//!
+//! In: proposals and queries, of this process and of others. Out: outcomes and answers.
+//!
+//! Walk of a write: `Handle` encodes it -> [`Strong::write`] numbers it -> [`Strong::route`]
+//! decides whether this node leads -> [`Strong::propose`] admits it and hands it to openraft ->
+//! `log` makes it durable, `network` sends it -> `state` applies it and answers.
+//!
+//! Invariants
+//! - An outcome is returned only after the entry was committed and applied here.
+//! - Once a proposal was handed to openraft, every error but `ForwardToLeader` is `Unknown`.
+//! - A linearizable read waits until the state holds every write acknowledged before it began.
+//! - A request is forwarded at most once on its way.
+//!
+//! Does not: retry what may have happened. `write` waits and asks again only while it is definite
+//! that nothing did.
+
+mod log;
+mod membership;
+mod network;
+mod serve;
+mod snapshot;
+mod state;
+#[cfg(test)]
+mod suite;
+pub(crate) mod types;
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use openraft::{
+    ReadPolicy,
+    async_runtime::{AsyncRuntime, Instant, watch::WatchReceiver},
+    errors::{ClientWriteError, ForwardToLeader, LinearizableReadError, RaftError},
+};
+use rand::Rng;
+
+pub(crate) use self::{
+    log::Log,
+    network::Networks,
+    serve::Server,
+    state::{SharedState, StateMachineStore},
+    types::{Raft, Types},
+};
+use crate::{
+    admission::Admission,
+    applier::Outcome,
+    codec,
+    config::Config,
+    error::Error,
+    handle::Engine,
+    proposal::{Origin, Proposal, RequestId},
+    rpc,
+    runtime::Runtime,
+    sequencer::SessionSlot,
+    storage::{Identity, LogId},
+    transport::{BoxFuture, Kind, Lane, Message, Transport},
+};
+
+/// How long to wait before asking again after a definite refusal, at most.
+const PAUSE_MS: u64 = 50;
+
+/// A member of a cluster in strong mode.
+pub(crate) struct Strong<R: Runtime> {
+    pub(crate) identity: Identity,
+    pub(crate) config: Arc<Config>,
+    pub(crate) raft: Raft<R>,
+    pub(crate) state: Arc<SharedState<R>>,
+    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) admission: Admission,
+    inbox: snapshot::Inbox,
+    slot: SessionSlot,
+    closing: AtomicBool,
+}
+
+/// Who leads, as far as this node knows.
+enum Leader {
+    Here,
+    There(u64, crate::status::Member),
+    Unknown,
+}
+
+impl<R: Runtime> Strong<R> {
+    pub(crate) fn new(
+        identity: Identity,
+        config: Arc<Config>,
+        raft: Raft<R>,
+        state: Arc<SharedState<R>>,
+        transport: Arc<dyn Transport>,
+        snapshots: crate::storage::Snapshots,
+    ) -> Self {
+        let admission = Admission::new(&config);
+        let inbox = snapshot::Inbox::new(snapshots);
+        let slot = SessionSlot::default();
+        let closing = AtomicBool::new(false);
+        Self { identity, config, raft, state, transport, admission, inbox, slot, closing }
+    }
+
+    /// Stops serving, at once.
+    pub(crate) fn close(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+        self.transport.close();
+    }
+
+    /// Stops everything and lets go of the disk.
+    pub(crate) async fn stop(&self) {
+        self.close();
+        if let Err(error) = self.raft.shutdown().await {
+            tracing::warn!(%error, "the consensus engine did not end well");
+        }
+        self.inbox.close().await;
+    }
+
+    /// Takes a snapshot of what is applied now; returns once it is durable.
+    pub(crate) async fn snapshot(&self) -> Result<(), Error> {
+        let wanted = self.state.look(|state| state.applied())?;
+        let stopped = |e: &dyn fmt::Display| Error::Stopped(e.to_string());
+        self.raft.trigger().snapshot().await.map_err(|e| stopped(&e))?;
+        let mut metrics = self.raft.metrics();
+        while metrics.borrow_watched().snapshot.as_ref().map(types::from_raft::<R>) < wanted {
+            metrics.changed().await.map_err(|e| stopped(&e))?;
+        }
+        Ok(())
+    }
+
+    /// Proposes here. Needs leadership.
+    async fn propose(&self, proposal: Proposal, deadline: R::Instant) -> Result<Outcome, Error> {
+        let bytes = proposal.bytes().len();
+        self.state
+            .look(|state| state.applier().accepts(&proposal))?
+            .map_err(|e| Error::Refused(format!("not a command of this state machine: {e}")))?;
+        let _permit = self.admission.admit(bytes)?;
+        if R::Instant::now() >= deadline {
+            metrics::counter!("sixbells_shed_total", "reason" => "expired").increment(1);
+            return Err(Error::Overloaded("the deadline passed before it was proposed".into()));
+        }
+        metrics::counter!("sixbells_raft_proposals_total").increment(1);
+        let request = proposal.request();
+        let began = R::Instant::now();
+        let result = R::timeout_at(deadline, self.raft.client_write(proposal)).await;
+        let took = (R::Instant::now() - began).as_secs_f64();
+        metrics::histogram!("sixbells_raft_commit_duration_seconds").record(took);
+        let outcome = match result {
+            Ok(Ok(written)) => {
+                let index = written.log_id.index;
+                tracing::debug!(request = format_args!("{request:032x}"), index, "committed");
+                Ok(written.response().clone())
+            }
+            Ok(Err(error)) => Err(write_error(error)),
+            Err(_elapsed) => Err(Error::Unknown("no majority answered in time".into())),
+        };
+        if let Err(error) = &outcome {
+            let reason = if error.is_definite() { "refused" } else { "unknown" };
+            metrics::counter!("sixbells_raft_proposals_failed_total", "reason" => reason)
+                .increment(1);
+        }
+        outcome
+    }
+
+    /// Proposes where the leader is: here, or one hop away.
+    async fn route(&self, proposal: Proposal, deadline: R::Instant) -> Result<Outcome, Error> {
+        match self.leader() {
+            Leader::Here => self.propose(proposal, deadline).await,
+            Leader::There(id, member) => {
+                let request = Message {
+                    kind: Kind::Propose,
+                    request: proposal.request(),
+                    body: proposal.bytes().clone(),
+                };
+                self.forward(id, &member, request, deadline).await
+            }
+            Leader::Unknown => Err(Error::NotLeader { leader: None }),
+        }
+    }
+
+    async fn forward<T: serde::de::DeserializeOwned>(
+        &self,
+        id: u64,
+        member: &crate::status::Member,
+        request: Message,
+        deadline: R::Instant,
+    ) -> Result<T, Error> {
+        let peer = network::peer(id, member);
+        let remaining = deadline - R::Instant::now();
+        let reply = self.transport.call(&peer, Lane::Client, request, remaining).await?;
+        rpc::read_reply(&reply)
+    }
+
+    /// After a definite refusal: waits a moment before the next attempt. `false` if the deadline would
+    /// pass meanwhile.
+    async fn pause(&self, deadline: R::Instant) -> bool {
+        let pause = Duration::from_millis(5 + R::random_below(PAUSE_MS));
+        let in_time = R::Instant::now() + pause < deadline;
+        if in_time {
+            R::sleep(pause).await;
+        }
+        in_time
+    }
+
+    /// Routes until somebody leads. Asks again only after a definite refusal, so what it returns in
+    /// the end is as definite as it looks.
+    async fn route_when_led(
+        &self,
+        proposal: impl Fn() -> Proposal + Send,
+        deadline: R::Instant,
+    ) -> Result<Outcome, Error> {
+        loop {
+            match self.route(proposal(), deadline).await {
+                Err(Error::NotLeader { .. }) if self.pause(deadline).await => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn open_session(&self, request: RequestId, deadline: R::Instant) -> Result<u64, Error> {
+        let origin = Origin::Open { sessions_max: self.config.sessions_max };
+        let proposal = Proposal::new(request, origin, &[]);
+        match self.route_when_led(|| proposal.clone(), deadline).await? {
+            Outcome::Opened(session) => Ok(session),
+            other => Err(Error::Unknown(format!("opening a session was answered with {other:?}"))),
+        }
+    }
+
+    async fn write_here(&self, key: Option<Bytes>, command: Vec<u8>) -> Result<Bytes, Error> {
+        let limit = self.config.command_bytes_max;
+        if command.len() > limit {
+            let found = command.len();
+            return Err(Error::TooLarge(format!("command of {found} bytes, the limit is {limit}")));
+        }
+        let deadline = R::Instant::now() + self.config.request_timeout;
+        let request = request_id::<R>();
+        if let Some(key) = key {
+            let origin = Origin::Once { key: &key, keys_max: self.config.keys_max };
+            let proposal = Proposal::new(request, origin, &command);
+            return self.route_when_led(|| proposal.clone(), deadline).await?.into_response();
+        }
+        let ticket = self.slot.ticket(self.open_session(request, deadline)).await;
+        // Whatever became of the session, the command itself was not sent yet.
+        let ticket = ticket.map_err(|error| match error {
+            Error::Unknown(reason) => Error::Overloaded(format!("no session yet: {reason}")),
+            error => error,
+        })?;
+        let proposal = || Proposal::new(request, ticket.origin(), &command);
+        let response = self.route_when_led(proposal, deadline).await?.into_response();
+        if response == Err(Error::SessionExpired) {
+            self.slot.expired(&ticket).await;
+        }
+        response
+    }
+
+    /// Makes sure that this node leads, and returns what a read has to wait for.
+    async fn read_point(&self, deadline: R::Instant) -> Result<LogId, Error> {
+        let confirmed =
+            R::timeout_at(deadline, self.raft.get_read_log_id(ReadPolicy::ReadIndex)).await;
+        match confirmed {
+            Ok(Ok((point, _applied))) => Ok(types::from_raft::<R>(point.log_id())),
+            Ok(Err(error)) => Err(read_error(error)),
+            Err(_elapsed) => Err(Error::NotLeader { leader: None }),
+        }
+    }
+
+    /// Waits until the state holds what the leader, wherever it is, had committed when asked.
+    async fn barrier(&self, deadline: R::Instant) -> Result<(), Error> {
+        let point = match self.leader() {
+            Leader::Here => self.read_point(deadline).await?,
+            Leader::There(id, member) => {
+                let request = Message { kind: Kind::ReadIndex, request: 0, body: Bytes::new() };
+                self.forward(id, &member, request, deadline).await?
+            }
+            Leader::Unknown => return Err(Error::NotLeader { leader: None }),
+        };
+        let mut applied = self.raft.watch_apply_progress();
+        while self.state.look(|state| state.applied() < Some(point))? {
+            match R::timeout_at(deadline, applied.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_closed)) => {
+                    return Err(Error::Stopped("the consensus engine ended".into()));
+                }
+                Err(_elapsed) => {
+                    let reason = format!("this node has not applied entry {point} yet");
+                    return Err(Error::Overloaded(reason));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn leader(&self) -> Leader {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        match metrics.current_leader {
+            Some(id) if id == self.identity.node => Leader::Here,
+            Some(id) => match metrics.membership_config.membership().get_node(&id) {
+                Some(member) => Leader::There(id, member.clone()),
+                None => Leader::Unknown,
+            },
+            None => Leader::Unknown,
+        }
+    }
+}
+
+/// 128 random bits.
+pub(crate) fn request_id<R: Runtime>() -> RequestId {
+    let mut rng = R::thread_rng();
+    (u128::from(rng.next_u64()) << 64) | u128::from(rng.next_u64())
+}
+
+/// What an error of openraft's says about a write.
+fn write_error<R: Runtime>(error: RaftError<Types<R>, ClientWriteError<Types<R>>>) -> Error {
+    match error {
+        RaftError::APIError(ClientWriteError::ForwardToLeader(forward)) => not_leader(forward),
+        RaftError::APIError(ClientWriteError::LogEntryDiscarded(_)) => {
+            Error::Unknown("leadership was lost after the entry was logged".into())
+        }
+        RaftError::APIError(ClientWriteError::ChangeMembershipError(error)) => {
+            Error::Refused(error.to_string())
+        }
+        RaftError::APIError(ClientWriteError::PreconditionFailed(error)) => {
+            Error::Refused(error.to_string())
+        }
+        RaftError::Fatal(fatal) => Error::Stopped(fatal.to_string()),
+    }
+}
+
+fn read_error<R: Runtime>(error: RaftError<Types<R>, LinearizableReadError<Types<R>>>) -> Error {
+    match error {
+        RaftError::APIError(LinearizableReadError::ForwardToLeader(forward)) => not_leader(forward),
+        RaftError::APIError(LinearizableReadError::QuorumNotEnough(_)) => {
+            Error::NotLeader { leader: None }
+        }
+        RaftError::Fatal(fatal) => Error::Stopped(fatal.to_string()),
+    }
+}
+
+fn not_leader<R: Runtime>(forward: ForwardToLeader<Types<R>>) -> Error {
+    let ForwardToLeader { leader_id, leader_node, .. } = forward;
+    Error::NotLeader { leader: leader_id.zip(leader_node.map(|member| member.addr)) }
+}
+
+impl<R: Runtime> Engine for Strong<R> {
+    fn write(&self, key: Option<Bytes>, command: Vec<u8>) -> BoxFuture<'_, Result<Bytes, Error>> {
+        Box::pin(self.write_here(key, command))
+    }
+
+    fn read(&self, query: Bytes) -> BoxFuture<'_, Result<Bytes, Error>> {
+        Box::pin(async move {
+            let deadline = R::Instant::now() + self.config.request_timeout;
+            let _permit = self.admission.admit(query.len())?;
+            loop {
+                match self.barrier(deadline).await {
+                    Err(Error::NotLeader { .. }) if self.pause(deadline).await => {}
+                    waited => return waited.and_then(|()| self.state.query(&query)),
+                }
+            }
+        })
+    }
+
+    fn read_local(&self, query: Bytes) -> BoxFuture<'_, Result<Bytes, Error>> {
+        Box::pin(async move { self.state.query(&query) })
+    }
+}
+
+impl<R: Runtime> fmt::Debug for Strong<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.identity)
+    }
+}

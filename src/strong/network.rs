@@ -1,0 +1,176 @@
+//! openraft's network on top of our [`Transport`] door.
+//!
+//! Owns the choice of lane and timeout for each of openraft's calls, and the map from our errors to
+//! its own: not sent means unreachable (it backs off), lost means a network error (it sends again).
+//!
+//! Invariants
+//! - Every call is bounded, by our timeouts: openraft would give an append one heartbeat interval,
+//!   which a slow sync exceeds, and then send it again and again.
+//! - Votes and heartbeats never wait behind entries or snapshots.
+//!
+//! Does not: serve incoming calls; `strong` does.
+
+use std::{future::Future, marker::PhantomData, sync::Arc, time::Duration};
+
+use openraft::{
+    AnyError, OptionalSend,
+    alias::{SnapshotOf, VoteOf},
+    async_runtime::Select2,
+    errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable},
+    network::{RPCOption, RaftNetworkFactory, v2::RaftNetworkV2},
+    raft::{
+        AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
+        TransferLeaderResponse, VoteRequest, VoteResponse,
+    },
+};
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{snapshot, types::Types};
+use crate::{
+    codec,
+    config::Config,
+    error::Error,
+    rpc,
+    runtime::Runtime,
+    status::Member,
+    storage::SnapshotFile,
+    transport::{CallError, Kind, Lane, Message, Peer, Transport},
+};
+
+/// Makes one [`Network`] per member and purpose.
+pub(crate) struct Networks<R> {
+    id: u64,
+    transport: Arc<dyn Transport>,
+    config: Arc<Config>,
+    runtime: PhantomData<fn() -> R>,
+}
+
+/// The way to one member, for one purpose.
+pub(crate) struct Network<R> {
+    id: u64,
+    peer: Peer,
+    append_lane: Lane,
+    transport: Arc<dyn Transport>,
+    config: Arc<Config>,
+    runtime: PhantomData<fn() -> R>,
+}
+
+impl<R: Runtime> Networks<R> {
+    pub(crate) fn new(id: u64, transport: Arc<dyn Transport>, config: Arc<Config>) -> Self {
+        Self { id, transport, config, runtime: PhantomData }
+    }
+
+    fn network(&self, target: u64, member: &Member, append_lane: Lane) -> Network<R> {
+        Network {
+            id: self.id,
+            peer: peer(target, member),
+            append_lane,
+            transport: self.transport.clone(),
+            config: self.config.clone(),
+            runtime: PhantomData,
+        }
+    }
+}
+
+/// A member as the transport knows it. The disk id keeps a node that lost its disk out.
+pub(super) fn peer(node: u64, member: &Member) -> Peer {
+    Peer { addr: member.addr.clone(), node: Some(node), disk: Some(member.disk) }
+}
+
+impl<R: Runtime> RaftNetworkFactory<Types<R>> for Networks<R> {
+    type Network = Network<R>;
+
+    async fn new_client(&mut self, target: u64, member: &Member) -> Network<R> {
+        self.network(target, member, Lane::Log)
+    }
+
+    async fn new_heartbeat_client(&mut self, target: u64, member: &Member) -> Network<R> {
+        self.network(target, member, Lane::Control)
+    }
+}
+
+impl<R: Runtime> Network<R> {
+    async fn call<Q: Serialize, A: DeserializeOwned>(
+        &self,
+        lane: Lane,
+        kind: Kind,
+        request: &Q,
+        timeout: Duration,
+    ) -> Result<A, RPCError<Types<R>>> {
+        let request = Message { kind, request: 0, body: codec::encode(request).into() };
+        match self.transport.call(&self.peer, lane, request, timeout).await {
+            Ok(reply) => rpc::read_reply(&reply).map_err(|e| unreachable(&e)),
+            Err(e @ CallError::NotSent { .. }) => Err(unreachable(&e)),
+            Err(e @ CallError::Lost { .. }) => Err(RPCError::Network(NetworkError::new(&e))),
+        }
+    }
+}
+
+fn unreachable<R: Runtime>(error: &(impl std::error::Error + 'static)) -> RPCError<Types<R>> {
+    RPCError::Unreachable(Unreachable::new(error))
+}
+
+impl<R: Runtime> RaftNetworkV2<Types<R>> for Network<R> {
+    type SnapshotData = SnapshotFile;
+
+    async fn append_entries(
+        &mut self,
+        request: AppendEntriesRequest<Types<R>>,
+        _option: RPCOption,
+    ) -> Result<AppendEntriesResponse<Types<R>>, RPCError<Types<R>>> {
+        self.call(self.append_lane, Kind::Append, &request, self.config.append_timeout).await
+    }
+
+    async fn vote(
+        &mut self,
+        request: VoteRequest<Types<R>>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<Types<R>>, RPCError<Types<R>>> {
+        self.call(Lane::Control, Kind::Vote, &request, option.hard_ttl()).await
+    }
+
+    async fn pre_vote(
+        &mut self,
+        request: VoteRequest<Types<R>>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<Types<R>>, RPCError<Types<R>>> {
+        self.call(Lane::Control, Kind::PreVote, &request, option.hard_ttl()).await
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: VoteOf<Types<R>>,
+        snapshot: SnapshotOf<Types<R>, SnapshotFile>,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        _option: RPCOption,
+    ) -> Result<SnapshotResponse<Types<R>>, StreamingError<Types<R>>> {
+        let sent = snapshot::send::<R>(
+            &*self.transport,
+            &self.peer,
+            self.id,
+            &vote,
+            snapshot.snapshot,
+            self.config.snapshot_chunk_bytes,
+            self.config.snapshot_timeout,
+        );
+        match R::select2(cancel, sent).await {
+            Select2::First(closed) => Err(StreamingError::Closed(closed)),
+            Select2::Second(Ok(vote)) => Ok(SnapshotResponse::new(vote)),
+            Select2::Second(Err(error @ Error::NotLeader { .. })) => {
+                Err(StreamingError::Unreachable(Unreachable::new(&error)))
+            }
+            Select2::Second(Err(error)) => {
+                let reason = AnyError::error(format!("snapshot to {}: {error}", self.peer));
+                Err(StreamingError::Network(NetworkError::new(&reason)))
+            }
+        }
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<Types<R>>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<Types<R>>, RPCError<Types<R>>> {
+        self.call(Lane::Control, Kind::Transfer, &request, option.hard_ttl()).await
+    }
+}

@@ -1,0 +1,130 @@
+//! What a member answers to others: clients, and the other members.
+//!
+//! Owns the table from a message's kind to the work it stands for.
+//!
+//! Invariants
+//! - Every request is answered, within its deadline, with a `Result`.
+//! - A client's command is proposed here or refused; it is not forwarded (the client follows the
+//!   leader named in the refusal). A client's read is served here, with the leader's consent.
+//! - The protocol's own messages are not subject to admission: load must not cause elections.
+//!
+//! Does not: trust a body. What cannot be decoded is refused.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use openraft::async_runtime::Instant;
+use serde::de::DeserializeOwned;
+
+use super::{Strong, snapshot::SnapshotReply, state::to_snapshot};
+use crate::{
+    codec,
+    error::Error,
+    proposal::Proposal,
+    rpc::{self, Chunk, Probe},
+    runtime::Runtime,
+    transport::{BoxFuture, Kind, Message, Service},
+};
+
+/// Serves the requests of others. The node holds the engine; this may outlive it for a moment.
+pub(crate) struct Server<R: Runtime>(pub(crate) Arc<Strong<R>>);
+
+impl<R: Runtime> Service for Server<R> {
+    fn serve(&self, request: Message, remaining: Duration) -> BoxFuture<'static, Message> {
+        let strong = self.0.clone();
+        let deadline = R::Instant::now() + remaining;
+        Box::pin(async move { strong.answer(request, deadline).await })
+    }
+}
+
+impl<R: Runtime> Strong<R> {
+    async fn answer(&self, request: Message, deadline: R::Instant) -> Message {
+        let Message { kind, request: id, body } = request;
+        match kind {
+            Kind::Propose => {
+                let outcome = match Proposal::from_bytes(body) {
+                    Ok(proposal) => self.propose(proposal, deadline).await,
+                    Err(e) => Err(Error::Refused(e.to_string())),
+                };
+                rpc::reply(id, &outcome)
+            }
+            Kind::Read => rpc::reply(id, &self.read_for_client(&body, deadline).await),
+            Kind::ReadLocal => rpc::reply(id, &self.state.query(&body)),
+            Kind::ReadIndex => rpc::reply(id, &self.read_point(deadline).await),
+            Kind::Status => rpc::reply(id, &Ok(self.status())),
+            Kind::Probe => rpc::reply(id, &self.probe().await),
+            Kind::Admin => {
+                let done = async { self.administer(decode(&body)?, deadline).await };
+                rpc::reply(id, &done.await)
+            }
+            Kind::Append | Kind::Vote | Kind::PreVote | Kind::Transfer | Kind::Snapshot => {
+                self.answer_member(kind, &body).await
+            }
+            Kind::Hello | Kind::Welcome | Kind::Refused | Kind::Reply => {
+                rpc::reply::<()>(id, &Err(Error::Refused(format!("{kind:?} is not a request"))))
+            }
+        }
+    }
+
+    async fn read_for_client(&self, query: &[u8], deadline: R::Instant) -> Result<Bytes, Error> {
+        let _permit = self.admission.admit(query.len())?;
+        self.barrier(deadline).await?;
+        self.state.query(query)
+    }
+
+    async fn answer_member(&self, kind: Kind, body: &[u8]) -> Message {
+        let raft = &self.raft;
+        match kind {
+            Kind::Append => {
+                let appended = async { raft.append_entries(decode(body)?).await.map_err(stopped) };
+                rpc::reply(0, &appended.await)
+            }
+            Kind::Vote => {
+                let voted = async { raft.vote(decode(body)?).await.map_err(stopped) };
+                rpc::reply(0, &voted.await)
+            }
+            Kind::PreVote => {
+                let voted = async { raft.pre_vote(decode(body)?).await.map_err(stopped) };
+                rpc::reply(0, &voted.await)
+            }
+            Kind::Transfer => {
+                let taken =
+                    async { raft.handle_transfer_leader(decode(body)?).await.map_err(stopped) };
+                rpc::reply(0, &taken.await)
+            }
+            _ => {
+                let taken = async { self.take_chunk(decode(body)?).await };
+                rpc::reply(0, &taken.await)
+            }
+        }
+    }
+
+    async fn take_chunk(&self, chunk: Chunk) -> Result<SnapshotReply<R>, Error> {
+        let vote = decode(&chunk.vote)?;
+        let taken = self.inbox.take::<R>(chunk).await;
+        match taken.map_err(|e| Error::Refused(format!("snapshot: {e}")))? {
+            Err(next) => Ok(SnapshotReply::Next(next)),
+            Ok(file) => {
+                let snapshot = to_snapshot::<R>(file).map_err(stopped)?;
+                let installed = self.raft.install_full_snapshot(vote, snapshot).await;
+                installed.map(|response| SnapshotReply::Done(response.vote)).map_err(stopped)
+            }
+        }
+    }
+
+    async fn probe(&self) -> Result<Probe, Error> {
+        Ok(Probe {
+            disk: self.identity.disk,
+            initialized: self.raft.is_initialized().await.map_err(stopped)?,
+            applied: self.state.look(|state| state.applied())?,
+        })
+    }
+}
+
+fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
+    codec::decode(body).map_err(|e| Error::Refused(e.to_string()))
+}
+
+fn stopped(error: impl std::fmt::Display) -> Error {
+    Error::Stopped(error.to_string())
+}

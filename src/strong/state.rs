@@ -1,0 +1,302 @@
+//! The replicated state, and openraft's state machine on top of it.
+//!
+//! Owns [`State`]: the applier, the position it has reached, the membership as of that position, and
+//! the ids that have ever left the cluster. All four change together, under one lock, and are saved
+//! together.
+//!
+//! In: committed entries in order, snapshots. Out: an outcome for each entry, answers to queries,
+//! snapshots.
+//!
+//! Invariants
+//! - Entries are applied in order without a gap, each once since the snapshot.
+//! - A captured state is the state between two entries.
+//! - After a panic in the user's machine the state is never read again: it may be half changed.
+//!
+//! Does not: decide what is committed, or when to take a snapshot.
+
+use std::{
+    collections::BTreeSet,
+    io,
+    marker::PhantomData,
+    sync::{Arc, Mutex, PoisonError, RwLock},
+};
+
+use bytes::Bytes;
+use futures_util::{Stream, TryStreamExt};
+use openraft::{
+    EntryPayload, OptionalSend, RaftSnapshotBuilder,
+    alias::{LogIdOf, SnapshotMetaOf, SnapshotOf, StoredMembershipOf},
+    storage::{EntryResponder, RaftStateMachine},
+};
+
+use super::{
+    log::durable,
+    types::{Types, decode_membership, encode_membership, from_raft, to_raft},
+};
+use crate::{
+    applier::{Applier, Outcome},
+    codec,
+    error::Error,
+    machine::Machine,
+    proposal::Proposal,
+    runtime::Runtime,
+    storage::{LogId, LogStore, SnapshotFile, SnapshotMeta, Snapshots},
+};
+
+/// What the log has made so far.
+#[derive(Debug)]
+pub(crate) struct State<R: Runtime> {
+    applier: Applier,
+    applied: Option<LogId>,
+    membership: StoredMembershipOf<Types<R>>,
+    retired: BTreeSet<u64>,
+}
+
+/// The state as it is shared between the consensus engine, which changes it, and reads.
+#[derive(Debug)]
+pub(crate) struct SharedState<R: Runtime>(RwLock<State<R>>);
+
+impl<R: Runtime> SharedState<R> {
+    /// The state before the first entry, or as of the snapshot.
+    pub(crate) fn open(
+        machine: Box<dyn Machine>,
+        snapshot: Option<&SnapshotFile>,
+    ) -> io::Result<Self> {
+        let mut state = State {
+            applier: Applier::new(machine),
+            applied: None,
+            membership: StoredMembershipOf::<Types<R>>::default(),
+            retired: BTreeSet::new(),
+        };
+        if let Some(file) = snapshot {
+            state.load(file)?;
+        }
+        Ok(Self(RwLock::new(state)))
+    }
+
+    /// Looks at the state.
+    ///
+    /// # Errors
+    /// `Stopped` after a panic in the user's machine.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&State<R>) -> T) -> Result<T, Error> {
+        let state = self.0.read().map_err(|_poisoned| {
+            Error::Stopped("the state machine panicked; its state is not used any more".into())
+        })?;
+        Ok(look(&state))
+    }
+
+    pub(crate) fn query(&self, query: &[u8]) -> Result<Bytes, Error> {
+        let answer = self.look(|state| state.applier.query(query))?;
+        answer.map(Bytes::from).map_err(|e| Error::Refused(format!("not a query: {e}")))
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut State<R>) -> io::Result<T>) -> io::Result<T> {
+        let mut state =
+            self.0.write().map_err(|_poisoned| io::Error::other("the state machine panicked"))?;
+        change(&mut state)
+    }
+}
+
+impl<R: Runtime> State<R> {
+    pub(crate) fn applied(&self) -> Option<LogId> {
+        self.applied
+    }
+
+    pub(crate) fn applier(&self) -> &Applier {
+        &self.applier
+    }
+
+    /// Whether a node of this id was once a member and left.
+    pub(crate) fn is_retired(&self, node: u64) -> bool {
+        self.retired.contains(&node)
+    }
+
+    fn apply(&mut self, id: LogId, payload: Payload) -> io::Result<Outcome> {
+        let expected = self.applied.map_or(0, |last| last.index + 1);
+        assert_eq!(id.index, expected, "entries are applied without a gap; this one is {id}");
+        let outcome = match payload {
+            EntryPayload::Blank => Outcome::Nothing,
+            EntryPayload::Normal(proposal) => {
+                let request = proposal.request();
+                tracing::trace!(request = format_args!("{request:032x}"), %id, "apply");
+                self.applier.apply(id.index, &proposal)?
+            }
+            EntryPayload::Membership(membership) => {
+                let left = self.membership.nodes().map(|(node, _)| *node);
+                let left = left.filter(|node| membership.get_node(node).is_none());
+                self.retired.extend(left.collect::<Vec<_>>());
+                self.membership =
+                    StoredMembershipOf::<Types<R>>::new(Some(to_raft::<R>(id)), membership);
+                Outcome::Nothing
+            }
+        };
+        self.applied = Some(id);
+        Ok(outcome)
+    }
+
+    fn capture(&self) -> Self {
+        Self {
+            applier: self.applier.capture(),
+            applied: self.applied,
+            membership: self.membership.clone(),
+            retired: self.retired.clone(),
+        }
+    }
+
+    fn save(&self, out: &mut dyn io::Write) -> io::Result<()> {
+        codec::write(&self.retired, out)?;
+        self.applier.save(out)
+    }
+
+    fn load(&mut self, file: &SnapshotFile) -> io::Result<()> {
+        let membership = decode_membership::<R>(&file.meta.membership)?;
+        file.load(|input| {
+            let retired = codec::read(input)?;
+            self.applier.load(input)?;
+            self.retired = retired;
+            Ok(())
+        })?;
+        self.applied = file.meta.last;
+        self.membership = membership;
+        Ok(())
+    }
+
+    fn meta(&self) -> SnapshotMeta {
+        SnapshotMeta { last: self.applied, membership: encode_membership::<R>(&self.membership) }
+    }
+}
+
+type Payload = EntryPayload<Proposal, u64, crate::status::Member>;
+
+/// openraft's state machine and snapshot builder. Clones share the state.
+pub(crate) struct StateMachineStore<R: Runtime> {
+    state: Arc<SharedState<R>>,
+    snapshots: Snapshots,
+    current: Arc<Mutex<Option<SnapshotFile>>>,
+    log: Arc<dyn LogStore>,
+    runtime: PhantomData<fn() -> R>,
+}
+
+impl<R: Runtime> Clone for StateMachineStore<R> {
+    fn clone(&self) -> Self {
+        Self {
+            state: self.state.clone(),
+            snapshots: self.snapshots.clone(),
+            current: self.current.clone(),
+            log: self.log.clone(),
+            runtime: PhantomData,
+        }
+    }
+}
+
+impl<R: Runtime> StateMachineStore<R> {
+    pub(crate) fn new(
+        state: Arc<SharedState<R>>,
+        snapshots: Snapshots,
+        current: Option<SnapshotFile>,
+        log: Arc<dyn LogStore>,
+    ) -> Self {
+        let current = Arc::new(Mutex::new(current));
+        Self { state, snapshots, current, log, runtime: PhantomData }
+    }
+
+    fn current(&self) -> Option<SnapshotFile> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A snapshot that was built while a newer one was installed does not take its place.
+    fn set_current(&self, file: &SnapshotFile) {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.as_ref().is_none_or(|current| current.meta.last <= file.meta.last) {
+            *current = Some(file.clone());
+        }
+    }
+}
+
+/// openraft's view of a snapshot file.
+pub(super) fn to_snapshot<R: Runtime>(
+    file: SnapshotFile,
+) -> io::Result<SnapshotOf<Types<R>, SnapshotFile>> {
+    let meta = SnapshotMetaOf::<Types<R>> {
+        last_log_id: file.meta.last.map(to_raft::<R>),
+        last_membership: decode_membership::<R>(&file.meta.membership)?,
+    };
+    Ok(SnapshotOf::<Types<R>, _> { meta, snapshot: file })
+}
+
+impl<R: Runtime> RaftSnapshotBuilder<Types<R>> for StateMachineStore<R> {
+    type SnapshotData = SnapshotFile;
+
+    async fn build_snapshot(&mut self) -> Result<SnapshotOf<Types<R>, SnapshotFile>, io::Error> {
+        let captured = self.state.look(State::capture).map_err(io::Error::other)?;
+        // What was applied may not be durable here yet: a leader applies what its followers hold.
+        // A built snapshot must not run ahead of the log, or a lost log could not be told from one.
+        durable(|done| self.log.append(Vec::new(), done)).await?;
+        let snapshots = self.snapshots.clone();
+        let file = R::blocking(move || snapshots.build(captured.meta(), |out| captured.save(out)))
+            .await??;
+        tracing::info!(last = ?file.meta.last, bytes = file.bytes, "snapshot taken");
+        self.set_current(&file);
+        to_snapshot::<R>(file)
+    }
+}
+
+impl<R: Runtime> RaftStateMachine<Types<R>> for StateMachineStore<R> {
+    type SnapshotData = SnapshotFile;
+    type SnapshotBuilder = Self;
+
+    async fn applied_state(
+        &mut self,
+    ) -> Result<(Option<LogIdOf<Types<R>>>, StoredMembershipOf<Types<R>>), io::Error> {
+        self.state
+            .look(|state| (state.applied.map(to_raft::<R>), state.membership.clone()))
+            .map_err(io::Error::other)
+    }
+
+    async fn apply<Entries>(&mut self, mut entries: Entries) -> Result<(), io::Error>
+    where
+        Entries: Stream<Item = Result<EntryResponder<Types<R>>, io::Error>> + Unpin + OptionalSend,
+    {
+        while let Some((entry, responder)) = entries.try_next().await? {
+            let id = from_raft::<R>(&entry.log_id);
+            let outcome = self.state.change(|state| state.apply(id, entry.payload))?;
+            if let Some(responder) = responder {
+                responder.send(outcome);
+            }
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        _meta: &SnapshotMetaOf<Types<R>>,
+        file: SnapshotFile,
+    ) -> Result<(), io::Error> {
+        let snapshots = self.snapshots.clone();
+        let mut next = self.state.look(State::capture).map_err(io::Error::other)?;
+        let (file, next) = R::blocking(move || {
+            // Durable under its name before anything else: openraft purges the log next.
+            let file = snapshots.publish(file)?;
+            next.load(&file)?;
+            io::Result::Ok((file, next))
+        })
+        .await??;
+        tracing::info!(last = ?file.meta.last, bytes = file.bytes, "snapshot installed");
+        self.state.change(|state| {
+            *state = next;
+            Ok(())
+        })?;
+        self.set_current(&file);
+        Ok(())
+    }
+
+    async fn get_current_snapshot(
+        &mut self,
+    ) -> Result<Option<SnapshotOf<Types<R>, SnapshotFile>>, io::Error> {
+        self.current().map(to_snapshot::<R>).transpose()
+    }
+}

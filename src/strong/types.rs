@@ -1,0 +1,153 @@
+//! openraft's view of our types, and the way between them.
+//!
+//! Owns the type configuration, which has the runtime as its only parameter (no user type gets
+//! here), and the conversions between openraft's and the storage door's vocabulary.
+//!
+//! Invariants: standard Raft, one leader a term, so that (term, index) names an entry.
+//!
+//! Does not: decide anything.
+
+use std::{cmp::Ordering, fmt, io, marker::PhantomData};
+
+use bytes::Bytes;
+use openraft::{
+    EntryPayload,
+    alias::{CommittedLeaderIdOf, EntryOf, LogIdOf, StoredMembershipOf, VoteOf},
+    impls::{BoxedErrorSource, InlineBatch, ProgressResponder, leader_id_std},
+    vote::RaftLeaderId,
+};
+
+use super::state::StateMachineStore;
+use crate::{
+    applier::Outcome,
+    codec::{self, CodecError, FORMAT},
+    proposal::Proposal,
+    runtime::Runtime,
+    status::Member,
+    storage::{LogId, Record, Vote},
+};
+
+/// The consensus engine, as it is used here.
+pub(crate) type Raft<R> = openraft::Raft<Types<R>, StateMachineStore<R>>;
+
+/// openraft's type configuration.
+pub(crate) struct Types<R>(PhantomData<fn() -> R>);
+
+impl<R: Runtime> openraft::RaftTypeConfig for Types<R> {
+    type D = Proposal;
+    type R = Outcome;
+    type NodeId = u64;
+    type Node = Member;
+    type Term = u64;
+    type LeaderId = leader_id_std::LeaderId<u64, u64>;
+    type Vote = openraft::impls::Vote<Self::LeaderId>;
+    type Payload = EntryPayload<Proposal, u64, Member>;
+    type Entry = openraft::Entry<<Self::LeaderId as RaftLeaderId>::Committed, Self::Payload>;
+    type Responder<T>
+        = ProgressResponder<Self, T>
+    where
+        T: openraft::OptionalSend + 'static;
+    type Batch<T>
+        = InlineBatch<T>
+    where
+        T: openraft::OptionalSend + 'static;
+    type AsyncRuntime = R;
+    type ErrorSource = BoxedErrorSource;
+}
+
+// openraft asks for these of the marker; deriving them would ask for them of the runtime, too.
+impl<R> Clone for Types<R> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<R> Copy for Types<R> {}
+impl<R> Default for Types<R> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
+impl<R> PartialEq for Types<R> {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+impl<R> Eq for Types<R> {}
+impl<R> PartialOrd for Types<R> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl<R> Ord for Types<R> {
+    fn cmp(&self, _: &Self) -> Ordering {
+        Ordering::Equal
+    }
+}
+impl<R> fmt::Debug for Types<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Types")
+    }
+}
+
+pub(super) fn from_raft<R: Runtime>(id: &LogIdOf<Types<R>>) -> LogId {
+    LogId { term: id.leader_id.term, index: id.index }
+}
+
+pub(super) fn to_raft<R: Runtime>(id: LogId) -> LogIdOf<Types<R>> {
+    LogIdOf::<Types<R>>::new(CommittedLeaderIdOf::<Types<R>>::new(id.term), id.index)
+}
+
+pub(super) fn vote_from_raft<R: Runtime>(vote: &VoteOf<Types<R>>) -> Vote {
+    Vote {
+        term: vote.leader_id.term,
+        voted_for: vote.leader_id.voted_for,
+        committed: vote.committed,
+    }
+}
+
+pub(super) fn vote_to_raft<R: Runtime>(vote: Vote) -> VoteOf<Types<R>> {
+    let mut raft = VoteOf::<Types<R>>::new(vote.term, vote.voted_for);
+    raft.committed = vote.committed;
+    raft
+}
+
+/// Second byte of the records that are not proposals, whose second byte is their kind.
+const BLANK: u8 = 16;
+const MEMBERSHIP: u8 = 17;
+
+/// A log record. A proposal's bytes are shared, not copied.
+pub(super) fn to_record<R: Runtime>(entry: EntryOf<Types<R>>) -> Record {
+    let payload = match entry.payload {
+        EntryPayload::Normal(proposal) => proposal.bytes().clone(),
+        EntryPayload::Blank => Bytes::from_static(&[FORMAT, BLANK]),
+        EntryPayload::Membership(membership) => {
+            let mut bytes = vec![FORMAT, MEMBERSHIP];
+            codec::encode_into(&membership, &mut bytes);
+            bytes.into()
+        }
+    };
+    Record { id: from_raft::<R>(&entry.log_id), payload }
+}
+
+/// The entry that a record holds.
+pub(super) fn to_entry<R: Runtime>(record: Record) -> io::Result<EntryOf<Types<R>>> {
+    let Record { id, payload } = record;
+    let payload = match payload.get(..2) {
+        Some([FORMAT, BLANK]) => EntryPayload::Blank,
+        Some([FORMAT, MEMBERSHIP]) => EntryPayload::Membership(codec::decode(&payload[2..])?),
+        _ => EntryPayload::Normal(Proposal::from_bytes(payload).map_err(|e: CodecError| {
+            io::Error::new(io::ErrorKind::InvalidData, format!("log entry {id}: {e}"))
+        })?),
+    };
+    Ok(EntryOf::<Types<R>> { log_id: to_raft::<R>(id), payload })
+}
+
+pub(super) fn encode_membership<R: Runtime>(membership: &StoredMembershipOf<Types<R>>) -> Bytes {
+    codec::encode_tagged(membership).into()
+}
+
+pub(super) fn decode_membership<R: Runtime>(
+    bytes: &[u8],
+) -> Result<StoredMembershipOf<Types<R>>, CodecError> {
+    codec::decode_tagged(bytes)
+}
