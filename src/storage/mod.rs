@@ -19,18 +19,37 @@
 //!
 //! Does not: interpret payloads, know about openraft, or decide when to snapshot or purge.
 
+mod commit;
 mod disk;
+mod home;
 mod identity;
+mod memory;
+mod scan;
+mod sled;
+mod slot;
 mod snapshots;
+mod state;
+mod wal;
 
-use std::{cmp::Ordering, fmt, io, ops::Range, path::PathBuf};
+use std::{
+    cmp::Ordering,
+    fmt, io,
+    ops::Range,
+    path::{Path, PathBuf},
+    str::FromStr,
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 pub use disk::{Disk, DiskFile, DiskReader, MemoryDisk, OsDisk};
 pub use identity::Identity;
+pub use memory::MemoryLog;
 pub(crate) use snapshots::{Receiving, SnapshotFile, SnapshotMeta, SnapshotOrigin, Snapshots};
+
+use self::{commit::GroupCommit, home::Home};
+use crate::error::StartError;
 
 /// The position of an entry: the term of the leader that proposed it, and its place in the log.
 #[derive(
@@ -62,11 +81,14 @@ pub struct Vote {
 }
 
 impl PartialOrd for Vote {
-    /// Two candidates of one term are incomparable: a node may not go from one to the other.
+    /// Two candidates of one term are incomparable: a node may not go from one to the other. Unless
+    /// a quorum granted one: then the other lost, and who voted for the loser follows the winner.
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         match self.term.cmp(&other.term) {
+            Ordering::Equal if self.committed != other.committed => {
+                Some(self.committed.cmp(&other.committed))
+            }
             Ordering::Equal if self.voted_for != other.voted_for => None,
-            Ordering::Equal => self.committed.partial_cmp(&other.committed),
             unequal => Some(unequal),
         }
     }
@@ -145,4 +167,81 @@ impl From<Damage> for io::Error {
     fn from(damage: Damage) -> Self {
         io::Error::new(io::ErrorKind::InvalidData, damage)
     }
+}
+
+/// What keeps the log on disk. A directory is written by one engine for good.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogEngine {
+    /// A write-ahead log in files of [`LOG_FILE_BYTES`], with a checksum for every record. Purging
+    /// gives back whole files.
+    #[default]
+    Wal,
+    /// The embedded store sled, with checksums and syncs of our own. Purge a little, often: it does
+    /// not give back what is purged at once.
+    Sled,
+}
+
+impl fmt::Display for LogEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            LogEngine::Wal => "wal",
+            LogEngine::Sled => "sled",
+        })
+    }
+}
+
+impl FromStr for LogEngine {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "wal" => Ok(LogEngine::Wal),
+            "sled" => Ok(LogEngine::Sled),
+            _ => Err(format!("no log engine {name:?}; there are \"wal\" and \"sled\"")),
+        }
+    }
+}
+
+/// How large a file of the write-ahead log becomes. Its entries stay in memory while it is the
+/// newest, so this also bounds memory.
+pub const LOG_FILE_BYTES: u64 = 64 << 20;
+
+/// Opens the log in the subdirectory of `dir` that has the engine's name; creates it if there is
+/// none. Blocks on the disk.
+///
+/// Dropping the last handle writes what is queued and gives the directory free.
+///
+/// # Errors
+/// [`StartError::Locked`], [`StartError::Foreign`] for another format or another engine's log in
+/// `dir`, [`StartError::Damaged`] where something acknowledged is missing or changed, and
+/// [`StartError::Io`]. The disk is unchanged, except that a torn tail that was never acknowledged
+/// is cut.
+pub fn open_log(engine: LogEngine, dir: &Path) -> Result<Arc<dyn LogStore>, StartError> {
+    open_log_sized(engine, dir, LOG_FILE_BYTES)
+}
+
+/// [`open_log`] with files of another size. Smaller files give space back sooner and cost more
+/// syncs. The engine sled has one file and ignores it.
+///
+/// # Errors
+/// As [`open_log`].
+pub fn open_log_sized(
+    engine: LogEngine,
+    dir: &Path,
+    file_bytes: u64,
+) -> Result<Arc<dyn LogStore>, StartError> {
+    for other in [LogEngine::Wal, LogEngine::Sled].into_iter().filter(|other| *other != engine) {
+        Home::refuse_other(&dir.join(other.to_string()), engine)?;
+    }
+    let home = Home::open(&dir.join(engine.to_string()), engine)?;
+    let started = match engine {
+        LogEngine::Wal => start(wal::open(home, file_bytes)?),
+        LogEngine::Sled => start(sled::open(home)?),
+    };
+    started.map_err(|e| StartError::io("start the log's writer thread", e))
+}
+
+fn start<E: commit::Engine>(opened: commit::Opened<E>) -> io::Result<Arc<dyn LogStore>> {
+    Ok(Arc::new(GroupCommit::start(opened)?))
 }

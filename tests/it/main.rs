@@ -1,0 +1,4 @@
+//! The library's stories, one a file, in one binary.
+
+mod cluster;
+mod one_thread;
