@@ -35,8 +35,12 @@ pub(crate) const FRAME_BYTES_MAX: usize = 2 * PAYLOAD_BYTES_MAX;
 /// Longest frame before the handshake is done.
 pub(crate) const HELLO_BYTES_MAX: usize = 1 << 12;
 
+/// Room made for the rest of a frame when little of it has arrived.
+const RESERVE_BYTES: usize = 1 << 14;
+
 const LENGTH_BYTES: usize = 4;
-const HEADER_BYTES: usize = 36;
+/// What `length` counts beside the body.
+pub(crate) const HEADER_BYTES: usize = 36;
 const CRC_BYTES: usize = 4;
 
 /// What a message is. Stable numbers: they are on the wire.
@@ -97,6 +101,28 @@ impl Kind {
         Kind::Status,
     ];
 
+    /// The name in metrics.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Kind::Hello => "hello",
+            Kind::Welcome => "welcome",
+            Kind::Refused => "refused",
+            Kind::Reply => "reply",
+            Kind::Append => "append",
+            Kind::Vote => "vote",
+            Kind::PreVote => "pre_vote",
+            Kind::Snapshot => "snapshot",
+            Kind::Transfer => "transfer",
+            Kind::ReadIndex => "read_index",
+            Kind::Probe => "probe",
+            Kind::Admin => "admin",
+            Kind::Propose => "propose",
+            Kind::Read => "read",
+            Kind::ReadLocal => "read_local",
+            Kind::Status => "status",
+        }
+    }
+
     fn from_byte(byte: u8) -> Option<Kind> {
         Self::ALL.into_iter().find(|kind| *kind as u8 == byte)
     }
@@ -154,7 +180,9 @@ pub(crate) fn read_frame(input: &mut BytesMut, limit: usize) -> Result<Option<Fr
         return Err(FrameError::Version { found: version });
     }
     if input.len() < LENGTH_BYTES + length {
-        input.reserve(LENGTH_BYTES + length - input.len());
+        // What a length promises is not memory yet: the buffer doubles as bytes arrive.
+        let missing = LENGTH_BYTES + length - input.len();
+        input.reserve(missing.min(input.len().max(RESERVE_BYTES)));
         return Ok(None);
     }
     input.advance(LENGTH_BYTES);
@@ -259,5 +287,14 @@ mod tests {
         let mut input = BytesMut::from(&u32::MAX.to_le_bytes()[..]);
         let error = read_frame(&mut input, 1 << 20).unwrap_err();
         assert_eq!(error, FrameError::Length { found: u32::MAX as usize, limit: 1 << 20 });
+    }
+
+    /// Guards against a header of 4 bytes that makes thousands of connections take 32 MiB each.
+    #[test]
+    fn a_promised_length_takes_no_memory_until_bytes_arrive() {
+        let length = u32::try_from(FRAME_BYTES_MAX).unwrap();
+        let mut input = BytesMut::from(&length.to_le_bytes()[..]);
+        assert_eq!(read_frame(&mut input, FRAME_BYTES_MAX), Ok(None));
+        assert!(input.capacity() <= 2 * RESERVE_BYTES, "{}", input.capacity());
     }
 }
