@@ -77,6 +77,8 @@ pub struct Builder<S> {
     routes: BTreeMap<u64, String>,
     config: Config,
     log_engine: LogEngine,
+    /// Always off; a test shows what would happen otherwise.
+    leader_restore: Option<bool>,
     machine: PhantomData<fn() -> S>,
 }
 
@@ -123,6 +125,13 @@ impl<S: StateMachine> Builder<S> {
     /// The log engine. Fixed once the data directory was used. Default [`LogEngine::Wal`].
     pub fn log_engine(mut self, engine: LogEngine) -> Self {
         self.log_engine = engine;
+        self
+    }
+
+    /// Plants openraft's default back, for the test that shows why it is off.
+    #[cfg(test)]
+    pub(crate) fn plant_leader_restore(mut self) -> Self {
+        self.leader_restore = None;
         self
     }
 
@@ -179,7 +188,7 @@ impl<S: StateMachine> Builder<S> {
         let store = StateMachineStore::new(state.clone(), snapshots.clone(), snapshot, log.clone());
         let raft = Raft::<R>::new(
             identity.node,
-            Arc::new(raft_config(&identity, &config)?),
+            Arc::new(raft_config(&identity, &config, self.leader_restore)?),
             Networks::new(identity.node, transport.clone(), config.clone()),
             Log::new(log.clone(), config.append_bytes_max),
             store,
@@ -285,7 +294,11 @@ fn check_log(
     Ok(())
 }
 
-fn raft_config(identity: &Identity, config: &Config) -> Result<openraft::Config, StartError> {
+fn raft_config(
+    identity: &Identity,
+    config: &Config,
+    leader_restore: Option<bool>,
+) -> Result<openraft::Config, StartError> {
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     openraft::Config {
         cluster_name: identity.cluster.clone(),
@@ -301,8 +314,7 @@ fn raft_config(identity: &Identity, config: &Config) -> Result<openraft::Config,
         // A little, often: sled gives no space back after a bulk purge.
         purge_batch_size: 1_024,
         enable_pre_vote: Some(true),
-        // Never on, and not a setting: see the invariants above.
-        enable_leader_restore: Some(false),
+        enable_leader_restore: leader_restore,
         ..openraft::Config::default()
     }
     .validate()
@@ -398,6 +410,7 @@ impl<S: StateMachine> Node<S> {
             routes: BTreeMap::new(),
             config: Config::default(),
             log_engine: LogEngine::default(),
+            leader_restore: Some(false),
             machine: PhantomData,
         }
     }

@@ -21,6 +21,8 @@
 mod log;
 mod membership;
 mod network;
+#[cfg(test)]
+mod restore;
 mod serve;
 mod snapshot;
 mod state;
