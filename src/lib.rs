@@ -8,7 +8,6 @@ mod error;
 mod handle;
 mod machine;
 mod node;
-mod observe;
 mod proposal;
 mod rpc;
 pub mod runtime;

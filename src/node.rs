@@ -12,8 +12,6 @@
 //!
 //! Invariants
 //! - A node starts only if its disk holds all that it ever promised.
-//! - Leader restore is off, always: with it, openraft lets a restarted leader go on in its old term,
-//!   and give a log id to a second entry if its log was not synced.
 //! - When `shutdown` returns, the data directory and the port are free.
 //!
 //! Does not: choose the user's runtime or read configuration files.
@@ -27,22 +25,21 @@ use std::{
     time::Duration,
 };
 
-use openraft::{SnapshotPolicy, async_runtime::Instant};
-
 use crate::{
     config::Config,
     error::{Error, StartError},
     handle::{Engine, Handle},
     machine::{StateMachine, Typed},
-    observe,
     rpc::Admin,
-    runtime::{self, Runtime, TokioRuntime},
+    runtime::{self, Instant, Runtime, TokioRuntime},
     status::Status,
     storage::{
         Damage, Disk, Identity, LogEngine, LogState, LogStore, OsDisk, SnapshotFile,
         SnapshotOrigin, Snapshots, open_log,
     },
-    strong::{Log, Networks, Raft, Server, SharedState, StateMachineStore, Strong},
+    strong::{
+        Log, Networks, Raft, Server, SharedState, StateMachineStore, Strong, observe, raft_config,
+    },
     transport::{
         BoxFuture, Transport,
         tcp::{NodeOptions, TcpTransport},
@@ -292,33 +289,6 @@ fn check_log(
         )));
     }
     Ok(())
-}
-
-fn raft_config(
-    identity: &Identity,
-    config: &Config,
-    leader_restore: Option<bool>,
-) -> Result<openraft::Config, StartError> {
-    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    openraft::Config {
-        cluster_name: identity.cluster.clone(),
-        heartbeat_interval: millis(config.heartbeat),
-        election_timeout_min: millis(config.election_timeout.start),
-        election_timeout_max: millis(config.election_timeout.end),
-        install_snapshot_timeout: millis(config.snapshot_timeout),
-        max_payload_entries: config.append_entries_max,
-        max_append_entries: Some(config.append_entries_max),
-        replication_lag_threshold: config.log_keep_entries + config.snapshot_entries,
-        snapshot_policy: SnapshotPolicy::LogsSinceLast(config.snapshot_entries),
-        max_in_snapshot_log_to_keep: config.log_keep_entries,
-        // A little, often: sled gives no space back after a bulk purge.
-        purge_batch_size: 1_024,
-        enable_pre_vote: Some(true),
-        enable_leader_restore: leader_restore,
-        ..openraft::Config::default()
-    }
-    .validate()
-    .map_err(|e| StartError::Config(e.to_string()))
 }
 
 /// What must be gone before the data directory is free again.

@@ -21,9 +21,11 @@
 mod log;
 mod membership;
 mod network;
+pub(crate) mod observe;
 #[cfg(test)]
 mod restore;
 mod serve;
+mod settings;
 mod snapshot;
 mod state;
 #[cfg(test)]
@@ -51,6 +53,7 @@ pub(crate) use self::{
     log::Log,
     network::Networks,
     serve::Server,
+    settings::raft_config,
     state::{SharedState, StateMachineStore},
     types::{Raft, Types},
 };

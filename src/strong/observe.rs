@@ -13,7 +13,8 @@ use openraft::{
     async_runtime::{Instant, watch::WatchReceiver},
 };
 
-use crate::{runtime::Runtime, strong::Types};
+use super::Types;
+use crate::runtime::Runtime;
 
 type Metrics<R> = WatchReceiverOf<Types<R>, RaftMetrics<Types<R>>>;
 
