@@ -19,4 +19,6 @@
 //! - a fault that never fired and a check that saw no operation are failures of the harness, not
 //!   evidence.
 
+pub mod checker;
 pub mod history;
+pub mod model;
