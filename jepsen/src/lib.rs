@@ -22,3 +22,5 @@
 pub mod checker;
 pub mod history;
 pub mod model;
+pub mod report;
+pub mod store;

@@ -45,6 +45,9 @@ pub struct Entry<O> {
     pub source: usize,
 }
 
+/// The operations of a history by object.
+type Partitions<O> = BTreeMap<Value, Vec<Entry<O>>>;
+
 /// Judges a history. The error names an operation that the model cannot read.
 pub fn check<M: Model>(
     model: &M,
@@ -85,11 +88,8 @@ pub fn check<M: Model>(
 }
 
 /// The operations that can be judged, by object.
-fn partition<M: Model>(
-    model: &M,
-    operations: &[Operation],
-) -> Result<BTreeMap<Value, Vec<Entry<M::Op>>>, OpError> {
-    let mut partitions: BTreeMap<Value, Vec<Entry<M::Op>>> = BTreeMap::new();
+fn partition<M: Model>(model: &M, operations: &[Operation]) -> Result<Partitions<M::Op>, OpError> {
+    let mut partitions: Partitions<M::Op> = BTreeMap::new();
     for (source, operation) in operations.iter().enumerate() {
         if operation.outcome == Outcome::Fail {
             continue;
