@@ -20,6 +20,7 @@
 //!   evidence.
 
 pub mod checker;
+pub mod generator;
 pub mod history;
 pub mod model;
 pub mod report;

@@ -2,8 +2,11 @@
 //!
 //! One binary, one story a file. What several stories need stands here.
 
+#[cfg(test)]
 mod checkers;
+#[cfg(test)]
 mod differential;
+#[cfg(test)]
 mod histories;
 
 use std::time::Duration;
@@ -49,5 +52,6 @@ pub(crate) fn operation(
 }
 
 pub(crate) fn verdict(model: &impl Model, operations: &[Operation]) -> Verdict {
-    linearizable::check(model, operations, Clock::Nanoseconds, &mut budget()).unwrap()
+    linearizable::check(model, operations, Clock::Nanoseconds, &mut budget())
+        .expect("the model knows its own operations")
 }
