@@ -23,5 +23,7 @@ pub mod checker;
 pub mod generator;
 pub mod history;
 pub mod model;
+pub mod nemesis;
+pub mod proxy;
 pub mod report;
 pub mod store;

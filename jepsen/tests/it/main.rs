@@ -8,6 +8,8 @@ mod checkers;
 mod differential;
 #[cfg(test)]
 mod histories;
+#[cfg(test)]
+mod nemesis;
 
 use std::time::Duration;
 
