@@ -1,6 +1,6 @@
 //! The nemesis: what breaks, when, and whether it really did.
 //!
-//! A [`Schedule`](schedule::Schedule) draws faults from a seed, installs and heals them on a
+//! A [`Schedule`] draws faults from a seed, installs and heals them on a
 //! [`Target`], and writes each step into the history. [`partition`] computes which links a partition
 //! cuts; [`coverage`] counts what fired.
 //!

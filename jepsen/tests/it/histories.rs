@@ -1,6 +1,8 @@
 //! Recorded histories through the command line, from file to exit code.
 //!
-//! The name of a file is `<model>_<story>_<verdict>.<format>`.
+//! The files in `tests/histories` are named `<model>_<story>_<verdict>.<format>`; a new one needs no
+//! code. Verdicts: `valid`, `invalid`, `unknown`, and `bad-input` for files that are refused. Each is
+//! checked in words and in JSON, and both must agree with the exit code.
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -1,6 +1,12 @@
-//! The harness tested from outside: its checkers, its fault injection, its command line.
+//! The harness tested from outside: its checkers, its nemesis, its command line.
 //!
-//! One binary, one story a file. What several stories need stands here.
+//! One binary, one story a file:
+//! - `differential`: the search for linearizations against a judge that cannot be wrong;
+//! - `checkers`: each checker fails on a planted violation, and says why;
+//! - `histories`: recorded histories, from file to exit code;
+//! - `nemesis`: schedules against a cluster that only remembers.
+//!
+//! What several stories need stands here.
 
 #[cfg(test)]
 mod checkers;

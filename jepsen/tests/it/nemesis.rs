@@ -1,4 +1,8 @@
 //! The nemesis against a cluster that only remembers what was done to it.
+//!
+//! What could go wrong with a nemesis is that it breaks nothing, breaks more than it says, leaves
+//! something broken, or breaks something else when its seed is replayed. Each story here guards
+//! against one of those, without a process or a socket.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;

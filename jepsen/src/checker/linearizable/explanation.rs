@@ -37,6 +37,12 @@ pub struct Story<'a, M: Model> {
     pub core: &'a [Entry<M::Op>],
 }
 
+/// A contradiction in words, and the operations that it names.
+struct Argument<'a, O> {
+    sentence: String,
+    named: Vec<&'a Entry<O>>,
+}
+
 /// How a value came to be there for the last time.
 enum LastWritten<'a, O> {
     /// Nobody wrote it: the object began with it.
@@ -59,47 +65,51 @@ impl<M: Model> Story<'_, M> {
     pub fn explain(&self, key: Option<&Value>) -> Explanation {
         let mut core: Vec<_> = self.core.iter().collect();
         core.sort_by_key(|entry| (entry.invoked, entry.returned));
-        let mut operations: Vec<String> =
-            core.iter().take(LISTED_MAX).map(|entry| self.subject(entry)).collect();
-        if core.len() > LISTED_MAX {
-            operations.push(format!("and {} more", core.len() - LISTED_MAX));
-        }
         let observers = || core.iter().copied().filter(|e| e.returned.is_some());
-        let sentence = observers()
+        let Argument { sentence, named } = observers()
             .find_map(|entry| self.unwritten(entry))
             .or_else(|| observers().rev().find_map(|entry| self.overwritten(entry)))
             .or_else(|| observers().find_map(|entry| self.consumed_twice(entry)))
             .or_else(|| observers().rev().find_map(|entry| self.came_back(entry)))
             .unwrap_or_else(|| self.no_order(&core));
+        // If shrinking ran out of time, what the sentence names says more than all the rest.
+        let listed = if core.len() <= LISTED_MAX { &core } else { &named };
+        let mut operations: Vec<String> = listed.iter().map(|e| self.subject(e)).collect();
+        if core.len() > listed.len() {
+            operations.push(format!("and {} more", core.len() - listed.len()));
+        }
         Explanation { key: key.cloned(), sentence, operations }
     }
 
     /// A value that nobody wrote, or only later.
-    fn unwritten(&self, observer: &Entry<M::Op>) -> Option<String> {
+    fn unwritten<'b>(&'b self, observer: &'b Entry<M::Op>) -> Option<Argument<'b, M::Op>> {
         let value = self.effect(observer).observes?;
         if value == self.model.initial_value() {
             return None;
         }
         let claim = self.subject(observer);
-        let Some(writer) = self.writers(observer, &value).min_by_key(|writer| writer.invoked)
-        else {
-            return Some(format!("{claim}, but nobody wrote {value}"));
+        let writers = self.writers(observer, &value);
+        let Some(writer) = writers.iter().copied().min_by_key(|writer| writer.invoked) else {
+            let sentence = format!("{claim}, but nobody wrote {value}");
+            return Some(Argument { sentence, named: vec![observer] });
         };
         let returned = observer.returned?;
         if writer.invoked <= returned {
             return None;
         }
         let gap = self.gap(returned, writer.invoked);
-        let only = match self.writers(observer, &value).count() {
+        let only = match writers.len() {
             1 => "",
             _ => ", the first of that value,",
         };
         let (first, verb) = (self.noun(writer), self.kind(observer));
-        Some(format!("{claim}, but {first}{only} began {gap} after that {verb} had finished"))
+        let sentence =
+            format!("{claim}, but {first}{only} began {gap} after that {verb} had finished");
+        Some(Argument { sentence, named: vec![observer, writer] })
     }
 
     /// A value that another operation had replaced by then.
-    fn overwritten(&self, observer: &Entry<M::Op>) -> Option<String> {
+    fn overwritten<'b>(&'b self, observer: &'b Entry<M::Op>) -> Option<Argument<'b, M::Op>> {
         let value = self.effect(observer).observes?;
         let last_written = self.last_written(observer, &value)?;
         let witness = self
@@ -116,18 +126,24 @@ impl<M: Model> Story<'_, M> {
         let sentence = format!("{claim}, but {noun} had finished {gap} before that {verb} began");
         Some(match last_written {
             LastWritten::Initially => {
-                format!("{sentence}, and {value} is the initial value, written by nobody")
+                let why = format!("{value} is the initial value, written by nobody");
+                Argument {
+                    sentence: format!("{sentence}, and {why}"),
+                    named: vec![witness, observer],
+                }
             }
             LastWritten::By(writer, at) => {
                 let gap = self.gap(at, witness.invoked);
                 let (noun, later) = (self.noun(writer), self.kind(witness));
-                format!("{sentence}, and {noun} had finished {gap} before that {later} began")
+                let why = format!("{noun} had finished {gap} before that {later} began");
+                let named = vec![writer, witness, observer];
+                Argument { sentence: format!("{sentence}, and {why}"), named }
             }
         })
     }
 
     /// A value written once that two compare-and-sets replaced.
-    fn consumed_twice(&self, one: &Entry<M::Op>) -> Option<String> {
+    fn consumed_twice<'b>(&'b self, one: &'b Entry<M::Op>) -> Option<Argument<'b, M::Op>> {
         let value = self.effect(one).observes?;
         let replaces = |entry: &Entry<M::Op>| {
             let Effect { observes, writes } = self.effect(entry);
@@ -139,12 +155,15 @@ impl<M: Model> Story<'_, M> {
         if !replaces(one) || self.times_there(&value) != 1 {
             return None;
         }
+        let named = vec![one, other];
         let (one, other) = (self.subject(one), self.subject(other));
-        Some(format!("{one}, and {other}, but {value} was there only once to be replaced"))
+        let sentence =
+            format!("{one}, and {other}, but {value} was there only once to be replaced");
+        Some(Argument { sentence, named })
     }
 
     /// A value that was there, was gone, and was there again, though it was written once.
-    fn came_back(&self, last: &Entry<M::Op>) -> Option<String> {
+    fn came_back<'b>(&'b self, last: &'b Entry<M::Op>) -> Option<Argument<'b, M::Op>> {
         let value = self.effect(last).observes?;
         if self.times_there(&value) != 1 {
             return None;
@@ -161,24 +180,26 @@ impl<M: Model> Story<'_, M> {
         let first = self.core.iter().find(|first| {
             before(first, between) && self.effect(first).observes.as_ref() == Some(&value)
         })?;
+        let named = vec![first, between, last];
         let (last, between, first) = (self.subject(last), self.noun(between), self.noun(first));
-        Some(format!(
+        let sentence = format!(
             "{last}, but {between} had finished by then, and before that {first}: {value} was \
              there, was gone and came back, though it was written only once"
-        ))
+        );
+        Some(Argument { sentence, named })
     }
 
-    fn no_order(&self, core: &[&Entry<M::Op>]) -> String {
-        let count = core.len();
-        let object = self.model.name();
-        match core.iter().filter(|entry| entry.returned.is_some()).max_by_key(|e| e.returned) {
-            Some(last) => format!(
-                "no order of these {count} operations explains all their results as a {object}; \
-                 the last of them: {}",
-                self.subject(last)
-            ),
-            None => format!("no order of these {count} operations explains all their results"),
-        }
+    fn no_order<'b>(&'b self, core: &[&'b Entry<M::Op>]) -> Argument<'b, M::Op> {
+        let (count, object) = (core.len(), self.model.name());
+        let claim = format!(
+            "no order of these {count} operations explains all their results as a {object}"
+        );
+        let last = core.iter().filter(|entry| entry.returned.is_some()).max_by_key(|e| e.returned);
+        let sentence = match last {
+            Some(last) => format!("{claim}; the last of them: {}", self.subject(last)),
+            None => claim,
+        };
+        Argument { sentence, named: core.iter().take(LISTED_MAX).copied().collect() }
     }
 
     fn effect(&self, entry: &Entry<M::Op>) -> Effect {
@@ -192,24 +213,20 @@ impl<M: Model> Story<'_, M> {
     }
 
     /// The object's writers of a value, apart from `reader`.
-    fn writers<'b>(
-        &'b self,
-        reader: &'b Entry<M::Op>,
-        value: &'b Value,
-    ) -> impl Iterator<Item = &'b Entry<M::Op>> {
-        self.entries.iter().filter(move |entry| {
+    fn writers(&self, reader: &Entry<M::Op>, value: &Value) -> Vec<&Entry<M::Op>> {
+        let writes = |entry: &&Entry<M::Op>| {
             entry.source != reader.source && self.effect(entry).writes.as_ref() == Some(value)
-        })
+        };
+        self.entries.iter().filter(writes).collect()
     }
 
     /// After when a value cannot have been written any more, if there is such a time.
-    fn last_written<'b>(
-        &'b self,
-        reader: &'b Entry<M::Op>,
-        value: &'b Value,
-    ) -> Option<LastWritten<'b, M::Op>> {
-        let writers: Option<Vec<_>> =
-            self.writers(reader, value).map(|writer| Some((writer, writer.returned?))).collect();
+    fn last_written(&self, reader: &Entry<M::Op>, value: &Value) -> Option<LastWritten<'_, M::Op>> {
+        let writers: Option<Vec<_>> = self
+            .writers(reader, value)
+            .into_iter()
+            .map(|writer| Some((writer, writer.returned?)))
+            .collect();
         match writers?.into_iter().max_by_key(|(_, returned)| *returned) {
             Some((writer, returned)) => Some(LastWritten::By(writer, returned)),
             None if *value == self.model.initial_value() => Some(LastWritten::Initially),

@@ -65,11 +65,12 @@ pub fn check<M: Model>(
     let checked = partitions.iter().map(|(_, entries)| entries.len()).sum();
     let mut undecided = None;
     for (key, entries) in &partitions {
-        match search::search(model, &without_unobserved(model, entries), budget) {
+        let relevant = without_unobserved(model, entries);
+        match search::search(model, &relevant, budget) {
             Found::Linearizable => {}
             Found::Impossible { stuck } => {
                 let mut spare = budget.slice(EXPLAIN_TIME);
-                let core = shrink::shrink(model, entries, stuck, &mut spare);
+                let core = shrink::shrink(model, &relevant, stuck, &mut spare);
                 let story = explanation::Story { model, operations, clock, entries, core: &core };
                 let explanation = story.explain((several || *key != Value::Nil).then_some(key));
                 return Ok(Verdict::Invalid { explanation });

@@ -17,8 +17,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::Entry;
 use super::search::{Outcome, search};
+use super::{Entry, without_unobserved};
 use crate::checker::budget::Budget;
 use crate::model::{Effect, Model};
 
@@ -47,7 +47,9 @@ pub fn shrink<M: Model>(
         let size = members.len().div_ceil(parts);
         let smaller = members.chunks(size).find_map(|part| {
             let rest = without(&kept, part, &effects);
-            let outcome = search(model, &pick(&rest), &mut budget.slice(SUBSET_TIME));
+            // With its observers gone, a crashed operation would only slow the search down.
+            let relevant = without_unobserved(model, &pick(&rest));
+            let outcome = search(model, &relevant, &mut budget.slice(SUBSET_TIME));
             matches!(outcome, Outcome::Impossible { .. }).then_some(rest)
         });
         match smaller {
