@@ -270,8 +270,8 @@ impl<M: Model> Model for Independent<M> {
 
 /// A set that only grows: add one element, read them all.
 ///
-/// Searching orders of a large set is slow, because states are large; the checker in
-/// [`crate::checker::set`] judges long histories of a set workload instead.
+/// Searching orders of a large set is slow, because states are large; where each element is added
+/// once, [`crate::checker::set_order`] judges long histories in one pass instead.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Set;
 

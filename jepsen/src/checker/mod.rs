@@ -2,6 +2,7 @@
 //!
 //! - [`linearizable`] looks for an order that a model accepts;
 //! - [`set`] looks for acknowledged elements that are missing from the final read;
+//! - [`set_order`] looks for reads of a set that no order explains;
 //! - [`stats`] counts, and refuses to call an empty history evidence.
 //!
 //! Invariants:
@@ -15,6 +16,7 @@
 pub mod budget;
 pub mod linearizable;
 pub mod set;
+pub mod set_order;
 pub mod stats;
 
 use std::fmt;

@@ -15,7 +15,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use sixbells_jepsen::checker::budget::Budget;
 use sixbells_jepsen::checker::stats::Stats;
-use sixbells_jepsen::checker::{OpError, linearizable, set};
+use sixbells_jepsen::checker::{OpError, linearizable, set, set_order};
 use sixbells_jepsen::history::{Clock, Format, History, Operation, Skipped};
 use sixbells_jepsen::model::{Independent, Model, Register};
 use sixbells_jepsen::report::{self, Check, Exit, Report};
@@ -51,7 +51,7 @@ enum ModelName {
     CasRegister,
     /// Many registers with cas; values are [key value].
     Kv,
-    /// A set workload: add one element, read all; nothing acknowledged may be missing at the end.
+    /// A set workload: add unique elements, read all; nothing may be lost, and one order explains all.
     Set,
 }
 
@@ -96,28 +96,32 @@ fn judge(args: &CheckArgs, file: &Path) -> anyhow::Result<Report> {
     };
     let history = History::read(file, format)?;
     let (clock, operations) = history.operations()?;
-    let check = check(args, clock, &operations)
+    let checks = check(args, clock, &operations)
         .map_err(|OpError { index, reason }| history.error_at(index, reason))?;
     Ok(Report {
         subject: history.name.clone(),
-        checks: vec![check],
+        checks,
         stats: Stats::of(&operations, clock),
         notes: skipped(&history.skipped),
         ..Report::default()
     })
 }
 
-fn check(args: &CheckArgs, clock: Clock, operations: &[Operation]) -> Result<Check, OpError> {
-    match args.model {
-        ModelName::Register => search(args, &Register::plain(), clock, operations),
-        ModelName::CasRegister => search(args, &Register::with_cas(), clock, operations),
-        ModelName::Kv => search(args, &Independent::kv(), clock, operations),
+fn check(args: &CheckArgs, clock: Clock, operations: &[Operation]) -> Result<Vec<Check>, OpError> {
+    let check = match args.model {
+        ModelName::Register => search(args, &Register::plain(), clock, operations)?,
+        ModelName::CasRegister => search(args, &Register::with_cas(), clock, operations)?,
+        ModelName::Kv => search(args, &Independent::kv(), clock, operations)?,
         ModelName::Set => {
             let report = set::check(operations)?;
             let details = serde_json::to_value(&report).unwrap_or_default();
-            Ok(Check { name: "set".to_owned(), verdict: report.verdict, details })
+            let kept = Check { name: "set".to_owned(), verdict: report.verdict, details };
+            let verdict = set_order::check(operations, clock);
+            let name = "linearizable (set)".to_owned();
+            return Ok(vec![kept, Check { name, verdict, details: serde_json::Value::Null }]);
         }
-    }
+    };
+    Ok(vec![check])
 }
 
 fn search(

@@ -5,15 +5,16 @@
 //!
 //! `SIXBELLS_SEED=7 cargo test -p sixbells-jepsen --test it differential` replays one seed.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use sixbells_jepsen::checker::Verdict;
 use sixbells_jepsen::checker::budget::Budget;
 use sixbells_jepsen::checker::linearizable::{self, search, shrink};
+use sixbells_jepsen::checker::{Verdict, set_order};
 use sixbells_jepsen::history::{Clock, Operation, Outcome, Value};
-use sixbells_jepsen::model::{Model, Register, RegisterOp};
+use sixbells_jepsen::model::{Model, Register, RegisterOp, Set};
 
 use crate::{Attempt, budget, operation, verdict};
 
@@ -162,6 +163,62 @@ fn the_search_agrees_with_a_walk_over_all_permutations() {
     println!("{invalid} invalid histories, {argued} explained by an argument");
     // A generator that only makes valid histories, or only silly ones, would test nothing.
     assert!(std::env::var("SIXBELLS_SEED").is_ok() || (1000..5000).contains(&invalid));
+}
+
+/// A random history of a growing set that works, or does not quite: one read may lose or gain an
+/// element.
+fn random_set_history(rng: &mut SmallRng) -> Vec<Operation> {
+    let mut attempts = Vec::new();
+    for process in 0..4_u64 {
+        let mut now = rng.random_range(0..6);
+        for _ in 0..rng.random_range(1..=4) {
+            let returned = now + rng.random_range(0..8);
+            attempts.push((rng.random_range(now..=returned), process, now, returned));
+            now = returned + rng.random_range(0..3);
+        }
+    }
+    attempts.sort_unstable();
+    let mut state = BTreeSet::new();
+    let mut operations = Vec::new();
+    for (element, (_, process, invoked, returned)) in (1_i64..).zip(attempts) {
+        let crashed = rng.random_bool(0.15);
+        let returned = (!crashed).then_some(returned);
+        if rng.random_bool(0.5) {
+            if !crashed || rng.random_bool(0.5) {
+                state.insert(Value::Int(element));
+            }
+            operations.push(operation(process, "add", element.into(), invoked, returned));
+        } else {
+            let mut seen = state.clone();
+            if rng.random_bool(0.15) {
+                seen.pop_first();
+            } else if rng.random_bool(0.05) {
+                seen.insert(Value::Int(rng.random_range(1..9)));
+            }
+            operations.push(operation(process, "read", Value::Set(seen), invoked, returned));
+        }
+    }
+    for (index, operation) in operations.iter_mut().enumerate() {
+        operation.index = index;
+    }
+    operations
+}
+
+/// The one pass over a set's levels agrees with the search, which knows nothing of levels.
+#[test]
+fn the_order_of_a_set_agrees_with_the_search() {
+    let (mut valid, mut invalid) = (0, 0);
+    for seed in 0..6000 {
+        let operations = random_set_history(&mut SmallRng::seed_from_u64(seed));
+        let quick = set_order::check(&operations, Clock::Nanoseconds);
+        if let Verdict::Unknown { .. } = quick {
+            continue;
+        }
+        let searched = verdict(&Set, &operations);
+        assert_eq!(quick.word(), searched.word(), "seed {seed}: {quick:?} {operations:#?}");
+        if quick.word() == "valid" { valid += 1 } else { invalid += 1 }
+    }
+    assert!(valid > 1000 && invalid > 1000, "{valid} valid, {invalid} invalid");
 }
 
 /// Histories longer than a machine word, which no walk over permutations could judge: they come from
