@@ -1,1 +1,29 @@
 //! A Jepsen-style test kit.
+//!
+//! A test runs clients and a nemesis against a cluster, records a history, and lets checkers judge
+//! it. The parts, in the order data flows through them:
+//!
+//! - [`generator`] decides what clients do, from a seed;
+//! - [`nemesis`] decides what breaks, from a seed, and [`proxy`] cuts links;
+//! - [`history`] records what happened, and reads foreign histories;
+//! - [`model`] says what a correct object would have answered;
+//! - [`checker`] compares the two and returns a three-valued verdict;
+//! - [`report`] puts it into words, [`store`] keeps it.
+//!
+//! The code map ends there: real processes and clients are plugged in through [`nemesis::Target`]
+//! and [`history::Worker`].
+//!
+//! Invariants of the whole:
+//! - every random choice comes from the run's seed, which every report repeats;
+//! - a verdict is valid, invalid or unknown; unknown is never shown as green;
+//! - a fault that never fired and a check that saw no operation are failures of the harness, not
+//!   evidence.
+
+pub mod checker;
+pub mod generator;
+pub mod history;
+pub mod model;
+pub mod nemesis;
+pub mod proxy;
+pub mod report;
+pub mod store;

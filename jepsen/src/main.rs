@@ -1,2 +1,54 @@
-//! The harness command line.
-fn main() {}
+//! The command line of the test kit: `sixbells-jepsen check`.
+//!
+//! It parses arguments, hands them to the subcommand's own file under `command/`, and turns the
+//! result into an exit code: 0 valid, 1 invalid, 2 unknown, 254 bad arguments or bad input, 255
+//! failure of the harness. Reports go to standard output, errors to standard error.
+//!
+//! It decides nothing else.
+
+mod command;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use sixbells_jepsen::history::InputError;
+use sixbells_jepsen::report::Exit;
+
+/// A Jepsen-style test kit: faults, recorded histories, and a verdict.
+///
+/// Exit codes: 0 valid, 1 invalid, 2 unknown, 254 bad arguments or input, 255 harness failure.
+#[derive(Debug, Parser)]
+#[command(version, verbatim_doc_comment)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Check(command::check::CheckArgs),
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // A closed pipe is the only way this can fail, and leaves nobody to tell.
+            let _unheard = error.print();
+            // Asking for help is no mistake.
+            let exit = if error.use_stderr() { Exit::BadArguments } else { Exit::Valid };
+            return exit.into();
+        }
+    };
+    let result = match &cli.command {
+        Command::Check(args) => command::check::run(args),
+    };
+    match result {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            eprintln!("{error:#}");
+            let input = error.is::<InputError>();
+            ExitCode::from(if input { Exit::BadArguments } else { Exit::HarnessFailure })
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! What a search may spend: time and memory.
+//!
+//! Deciding linearizability is exponential at worst, so every search asks its [`Budget`] at each
+//! step, and stops with [`Exhausted`] when it has spent enough. One budget covers a whole check.
+//!
+//! Invariants:
+//! - a search overstays its time by at most [`STEPS_PER_LOOK`] steps: a timeout that is honoured
+//!   only between searches is none;
+//! - bytes are an estimate of what is live now; a search gives back what it held when it ends.
+//!
+//! It does not measure the process: what the history itself takes is the reader's business.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+/// How many steps pass between two looks at the clock, which costs about as much as one step.
+pub const STEPS_PER_LOOK: u32 = 32;
+
+/// Time and memory that may still be spent.
+#[derive(Debug)]
+pub struct Budget {
+    time: Duration,
+    deadline: Option<Instant>,
+    bytes_max: usize,
+    bytes: usize,
+    steps: u32,
+}
+
+/// Which part of a budget ran out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exhausted {
+    /// The time.
+    Time(Duration),
+    /// The memory, in bytes.
+    Memory(usize),
+}
+
+impl fmt::Display for Exhausted {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Exhausted::Time(limit) => {
+                write!(out, "the time budget of {} s ran out", limit.as_secs_f64())
+            }
+            Exhausted::Memory(limit) => {
+                write!(out, "the memory budget of {} MiB ran out", limit >> 20)
+            }
+        }
+    }
+}
+
+impl Budget {
+    /// A budget that begins now.
+    pub fn new(time: Duration, bytes_max: usize) -> Self {
+        // A time too long to add to the clock is no limit.
+        let deadline = Instant::now().checked_add(time);
+        Self { time, deadline, bytes_max, bytes: 0, steps: 0 }
+    }
+
+    /// A budget out of this one: at most `time`, never beyond this one's end.
+    pub fn slice(&self, time: Duration) -> Self {
+        let left = self.deadline.map(|end| end.saturating_duration_since(Instant::now()));
+        Self::new(left.map_or(time, |left| left.min(time)), self.bytes_max)
+    }
+
+    /// To be called at every step of a search.
+    pub fn poll(&mut self) -> Result<(), Exhausted> {
+        self.steps += 1;
+        if self.steps < STEPS_PER_LOOK {
+            return Ok(());
+        }
+        self.steps = 0;
+        self.look()
+    }
+
+    /// Looks at the clock at once.
+    pub fn look(&self) -> Result<(), Exhausted> {
+        match self.deadline {
+            Some(end) if Instant::now() >= end => Err(Exhausted::Time(self.time)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes memory.
+    pub fn take(&mut self, bytes: usize) -> Result<(), Exhausted> {
+        self.bytes = self.bytes.saturating_add(bytes);
+        match self.bytes > self.bytes_max {
+            true => Err(Exhausted::Memory(self.bytes_max)),
+            false => Ok(()),
+        }
+    }
+
+    /// Gives back everything taken.
+    pub fn release(&mut self) {
+        self.bytes = 0;
+    }
+}

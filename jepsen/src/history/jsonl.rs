@@ -1,0 +1,199 @@
+//! Our native form of a history: one JSON object a line, one event a line.
+//!
+//! ```json
+//! {"index":0,"time":1200,"process":4,"type":"invoke","f":"write","value":17}
+//! ```
+//!
+//! `node`, `request` and `error` appear where known; the nemesis has the process `"nemesis"`.
+//!
+//! Invariants:
+//! - what is written reads back as the same event. JSON lacks some of EDN's data (keywords, sets,
+//!   characters, lists, tags, maps with other keys than strings), so such a value is written as
+//!   `{"edn": "#{1 2}"}`;
+//! - a blank line is skipped; every other line is an event or an error with a reason;
+//! - unknown fields are counted, not refused, so that others may add their own.
+
+use serde_json::{Map, Number, Value as Json};
+
+use super::edn::EdnReader;
+use super::value::{Float, Value};
+use super::{Event, EventType, Process, Skipped};
+
+/// The key under which data that JSON lacks is written as EDN text.
+const EDN: &str = "edn";
+
+/// The event as one line, without its line feed.
+pub fn write(event: &Event) -> String {
+    let mut fields = Map::new();
+    fields.insert("index".into(), event.index.into());
+    if let Some(time) = event.time {
+        fields.insert("time".into(), time.into());
+    }
+    let process = match event.process {
+        Process::Client(id) => id.into(),
+        Process::Nemesis => "nemesis".into(),
+    };
+    fields.insert("process".into(), process);
+    fields.insert("type".into(), event.event_type.name().into());
+    fields.insert("f".into(), event.f.clone().into());
+    fields.insert("value".into(), to_json(&event.value));
+    let optional = [("node", &event.node), ("request", &event.request), ("error", &event.error)];
+    for (name, text) in optional {
+        if let Some(text) = text {
+            fields.insert(name.into(), text.clone().into());
+        }
+    }
+    Json::Object(fields).to_string()
+}
+
+/// The event of one line; `None` if the line is somebody's who is neither client nor nemesis.
+pub fn read(line: &str, position: u64, skipped: &mut Skipped) -> Result<Option<Event>, String> {
+    let json: Json = serde_json::from_str(line).map_err(|error| {
+        // A line is one document, so its own line number would only mislead.
+        let text = error.to_string();
+        let end = text.find(" at line").unwrap_or(text.len());
+        format!("not JSON: {} (column {})", &text[..end], error.column())
+    })?;
+    let Json::Object(mut fields) = json else {
+        return Err("an event is a JSON object".to_owned());
+    };
+    let process = match fields.remove("process") {
+        Some(Json::Number(id)) => match id.as_u64() {
+            Some(id) => Process::Client(id),
+            None => return Err(format!("process {id} is not a whole number")),
+        },
+        Some(Json::String(name)) if name == "nemesis" => Process::Nemesis,
+        Some(_) => {
+            skipped.other_processes += 1;
+            return Ok(None);
+        }
+        None => return Err("the event has no process".to_owned()),
+    };
+    let type_name = text_field(&mut fields, "type")?.ok_or("the event has no type")?;
+    let event_type = EventType::from_name(&type_name)
+        .ok_or_else(|| format!("type {type_name:?} is none of invoke, ok, fail, info"))?;
+    let event = Event {
+        index: number_field(&mut fields, "index")?.unwrap_or(position),
+        time: number_field(&mut fields, "time")?,
+        process,
+        event_type,
+        f: text_field(&mut fields, "f")?.ok_or("the event has no f")?,
+        value: from_json(fields.remove("value").unwrap_or(Json::Null))?,
+        node: text_field(&mut fields, "node")?,
+        request: text_field(&mut fields, "request")?,
+        error: text_field(&mut fields, "error")?,
+    };
+    skipped.unknown_keys += fields.len() as u64;
+    Ok(Some(event))
+}
+
+fn number_field(fields: &mut Map<String, Json>, name: &str) -> Result<Option<u64>, String> {
+    match fields.remove(name) {
+        None | Some(Json::Null) => Ok(None),
+        Some(json) => match json.as_u64() {
+            Some(number) => Ok(Some(number)),
+            None => Err(format!("{name} {json} is not a whole number")),
+        },
+    }
+}
+
+fn text_field(fields: &mut Map<String, Json>, name: &str) -> Result<Option<String>, String> {
+    match fields.remove(name) {
+        None | Some(Json::Null) => Ok(None),
+        Some(Json::String(text)) => Ok(Some(text)),
+        Some(Json::Number(number)) => Ok(Some(number.to_string())),
+        Some(other) => Err(format!("{name} {other} is not text")),
+    }
+}
+
+/// A value as JSON, by the rule in the header.
+pub fn to_json(value: &Value) -> Json {
+    match value {
+        Value::Nil => Json::Null,
+        Value::Bool(flag) => (*flag).into(),
+        Value::Int(number) => (*number).into(),
+        Value::Float(Float(number)) => {
+            Number::from_f64(*number).map_or_else(|| as_edn(value), Json::Number)
+        }
+        Value::Text(text) => text.clone().into(),
+        Value::Vector(items) => items.iter().map(to_json).collect(),
+        Value::Map(entries) => {
+            let mut fields = Map::new();
+            for (key, entry) in entries {
+                match key {
+                    Value::Text(key) if key != EDN => fields.insert(key.clone(), to_json(entry)),
+                    _ => return as_edn(value),
+                };
+            }
+            Json::Object(fields)
+        }
+        Value::Char(_)
+        | Value::Keyword(_)
+        | Value::Symbol(_)
+        | Value::List(_)
+        | Value::Set(_)
+        | Value::Tagged(..) => as_edn(value),
+    }
+}
+
+fn as_edn(value: &Value) -> Json {
+    Json::Object(Map::from_iter([(EDN.to_owned(), value.to_string().into())]))
+}
+
+/// The value that JSON stands for, by the rule in the header.
+pub fn from_json(json: Json) -> Result<Value, String> {
+    Ok(match json {
+        Json::Null => Value::Nil,
+        Json::Bool(flag) => Value::Bool(flag),
+        Json::Number(number) => match (number.as_i64(), number.as_f64()) {
+            (Some(whole), _) => Value::Int(whole),
+            (None, Some(float)) if !number.is_u64() => Value::Float(Float(float)),
+            _ => return Err(format!("{number} does not fit in 64 bits")),
+        },
+        Json::String(text) => Value::Text(text),
+        Json::Array(items) => {
+            Value::Vector(items.into_iter().map(from_json).collect::<Result<_, _>>()?)
+        }
+        Json::Object(fields) => {
+            if let (1, Some(Json::String(text))) = (fields.len(), fields.get(EDN)) {
+                let form = EdnReader::new(text).next_form().map_err(|error| error.reason)?;
+                return form.map(|(_, form)| form).ok_or_else(|| "the EDN is empty".to_owned());
+            }
+            let entry = |(key, value)| Ok((Value::Text(key), from_json(value)?));
+            Value::Map(fields.into_iter().map(entry).collect::<Result<_, String>>()?)
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_value_survives_the_round_trip() {
+        let text = r#"[nil true -3 1.5 ##Inf "text" :key sym \a (1) #{1 2} {"a" [1]} {:a 1}
+                      {"edn" "x"} #tag 1]"#;
+        let (_, value) = EdnReader::new(text).next_form().unwrap().unwrap();
+        assert_eq!(from_json(to_json(&value)).unwrap(), value);
+    }
+
+    #[test]
+    fn an_event_survives_the_round_trip_and_unknown_fields_are_counted() {
+        let event = Event {
+            index: 7,
+            time: Some(12),
+            process: Process::Client(3),
+            event_type: EventType::Info,
+            f: "cas".to_owned(),
+            value: Value::pair(1, 2),
+            node: Some("2".to_owned()),
+            request: Some("9:4".to_owned()),
+            error: Some("timed out".to_owned()),
+        };
+        let mut skipped = Skipped::default();
+        assert_eq!(read(&write(&event), 0, &mut skipped), Ok(Some(event)));
+        let line = r#"{"process":0,"type":"ok","f":"read","value":1,"thread":4,"zone":"a"}"#;
+        assert_eq!(read(line, 5, &mut skipped).unwrap().unwrap().index, 5);
+        assert_eq!(skipped.unknown_keys, 2);
+    }
+}
