@@ -86,17 +86,17 @@ pub(crate) fn decode_tagged<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Code
 
 /// Writes the bytes of `value`, for states too big to hold twice in memory.
 pub(crate) fn write<T: Serialize>(value: &T, out: &mut dyn io::Write) -> io::Result<()> {
-    options().serialize_into(out, value).map_err(io_error)
+    options().serialize_into(out, value).map_err(|e| io_error(*e))
 }
 
 /// Reads a value that [`write`] wrote. Only for input whose checksum was verified: lengths are
 /// believed. What follows the value is left unread.
 pub(crate) fn read<T: DeserializeOwned>(input: &mut dyn io::Read) -> io::Result<T> {
-    options().deserialize_from(input).map_err(io_error)
+    options().deserialize_from(input).map_err(|e| io_error(*e))
 }
 
-fn io_error(error: bincode::Error) -> io::Error {
-    match *error {
+fn io_error(error: bincode::ErrorKind) -> io::Error {
+    match error {
         bincode::ErrorKind::Io(error) => error,
         other => io::Error::new(io::ErrorKind::InvalidData, other),
     }

@@ -28,7 +28,7 @@ use std::{
 use crate::{
     config::Config,
     error::{Error, StartError},
-    handle::{Engine, Handle},
+    handle::Handle,
     machine::{StateMachine, Typed},
     rpc::Admin,
     runtime::{self, Instant, Runtime, TokioRuntime},
@@ -46,6 +46,9 @@ use crate::{
     },
 };
 
+/// Makes the network door of the node with this identity.
+pub type MakeTransport = Box<dyn FnOnce(&Identity) -> Arc<dyn Transport> + Send>;
+
 /// What a node needs of the outside world. [`Builder::start`] brings the real ones; a test kit
 /// brings simulated ones to [`Builder::start_with`].
 pub struct Doors {
@@ -54,7 +57,7 @@ pub struct Doors {
     /// Where the log is kept.
     pub log: Arc<dyn LogStore>,
     /// Makes the network door, once the node's identity is known.
-    pub transport: Box<dyn FnOnce(&Identity) -> Arc<dyn Transport> + Send>,
+    pub transport: MakeTransport,
 }
 
 impl fmt::Debug for Doors {
@@ -176,7 +179,7 @@ impl<S: StateMachine> Builder<S> {
         let Doors { disk, log, transport } = doors;
         let (identity, snapshots, snapshot, state) = {
             let (wanted, disk, log) = (self.identity::<R>(), disk.clone(), log.clone());
-            let recovered = R::blocking(move || recover::<S, R>(wanted, disk, &*log));
+            let recovered = R::blocking(move || recover::<S, R>(wanted, &disk, &*log));
             recovered.await.map_err(|e| StartError::io("recover", e))??
         };
         tracing::info!(%identity, log = ?log.state(), snapshot = ?snapshot, "start");
@@ -231,11 +234,11 @@ type Recovered<R> = (Identity, Snapshots, Option<SnapshotFile>, Arc<SharedState<
 /// Finds out who this is and what it had reached, and refuses to go on if anything is missing.
 fn recover<S: StateMachine, R: Runtime>(
     wanted: Identity,
-    disk: Arc<dyn Disk>,
+    disk: &Arc<dyn Disk>,
     log: &dyn LogStore,
 ) -> Result<Recovered<R>, StartError> {
     let fresh_disk = wanted.disk;
-    let identity = Identity::open(&*disk, wanted)?;
+    let identity = Identity::open(&**disk, wanted)?;
     let found = log.state();
     if identity.disk == fresh_disk && found != LogState::default() {
         return Err(StartError::Foreign {
@@ -245,7 +248,7 @@ fn recover<S: StateMachine, R: Runtime>(
     }
     let (snapshots, snapshot) =
         Snapshots::open(disk.clone()).map_err(|e| StartError::io("open snapshots", e))?;
-    check_log(&*disk, &identity, &found, snapshot.as_ref())?;
+    check_log(&**disk, &identity, &found, snapshot.as_ref())?;
     let state = SharedState::open(Typed::<S>::boxed(), snapshot.as_ref())
         .map_err(|e| StartError::io("load snapshot", e))?;
     Ok((identity, snapshots, snapshot, Arc::new(state)))
@@ -445,7 +448,8 @@ impl<S: StateMachine> Node<S> {
     }
 
     /// Hands the leadership over if it is here, stops, and frees the port and the data directory.
-    pub async fn shutdown(self) {
+    /// Handles that are left over get [`Error::Stopped`].
+    pub async fn shutdown(&self) {
         self.control.shutdown().await;
     }
 }

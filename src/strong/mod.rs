@@ -44,7 +44,7 @@ use std::{
 use bytes::Bytes;
 use openraft::{
     ReadPolicy,
-    async_runtime::{AsyncRuntime, Instant, watch::WatchReceiver},
+    async_runtime::{Instant, watch::WatchReceiver},
     errors::{ClientWriteError, ForwardToLeader, LinearizableReadError, RaftError},
 };
 use rand::Rng;
@@ -60,7 +60,6 @@ pub(crate) use self::{
 use crate::{
     admission::Admission,
     applier::Outcome,
-    codec,
     config::Config,
     error::Error,
     handle::Engine,
