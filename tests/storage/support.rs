@@ -157,15 +157,23 @@ pub(crate) fn match_prefix(found: &dyn LogStore, acked: &[Step], rest: &[Step], 
     }
 }
 
-/// A script of writes, done to a fresh log in `dir` and to the reference.
-pub(crate) fn build(engine: LogEngine, dir: &Path, rng: &mut StdRng, steps: usize) -> MemoryLog {
+/// Random writes, done to the log in `dir` and to the reference, and listed.
+pub(crate) fn build(
+    engine: LogEngine,
+    dir: &Path,
+    rng: &mut StdRng,
+    steps: usize,
+    length_max: usize,
+) -> (MemoryLog, Vec<Step>) {
     let (log, model) = (open(engine, dir).unwrap(), MemoryLog::new());
+    let mut list = Vec::new();
     for _ in 0..steps {
-        let step = Step::random(rng, &*log, 150);
+        let step = Step::random(rng, &*log, length_max);
         step.apply(&*log);
         step.apply(&model);
+        list.push(step);
     }
-    model
+    (model, list)
 }
 
 pub(crate) fn expect_damage(result: Result<Arc<dyn LogStore>, StartError>, why: &str) -> Damage {
