@@ -218,3 +218,30 @@ fn the_last_handle_may_be_dropped_by_a_done() {
     bench.gate.send(()).unwrap();
     assert_eq!(bench.next(), (7, None));
 }
+
+/// A disk that stands still must not let the queue grow without end; callers wait instead.
+#[test]
+fn callers_wait_for_a_disk_that_is_far_behind() {
+    let bench = Bench::new(Fault::None);
+    bench.fake.gated.store(true, SeqCst);
+    let count = QUEUE_WRITES as u64 + 200;
+    thread::scope(|scope| {
+        let bench = &bench;
+        let (log, call) = (bench.log(), bench.call.clone());
+        let caller = scope.spawn(move || {
+            for n in 0..count {
+                let call = call.clone();
+                log.append(vec![record(n)], Box::new(move |_| call.send((n, None)).unwrap()));
+            }
+        });
+        while bench.log().shared.lock().queue.len() < QUEUE_WRITES {
+            thread::yield_now();
+        }
+        assert!(!caller.is_finished());
+        bench.fake.gated.store(false, SeqCst);
+        bench.gate.send(()).unwrap();
+        for n in 0..count {
+            assert_eq!(bench.next().0, n);
+        }
+    });
+}

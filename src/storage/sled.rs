@@ -443,3 +443,7 @@ fn io_error(error: ::sled::Error) -> io::Error {
         other => io::Error::new(io::ErrorKind::InvalidData, other.to_string()),
     }
 }
+
+#[cfg(test)]
+#[path = "sled_test.rs"]
+mod tests;
