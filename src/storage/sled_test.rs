@@ -4,7 +4,7 @@
 use bytes::Bytes;
 
 use super::*;
-use crate::storage::LogEngine;
+use crate::storage::{LogEngine, LogState, Vote};
 
 fn record(term: u64, index: u64) -> Record {
     Record { id: LogId { term, index }, payload: Bytes::from(vec![7; 10]) }
@@ -106,4 +106,34 @@ fn a_large_group_is_several_whole_steps() {
     drop(opened);
     let opened = reopen(dir.path()).unwrap();
     assert_eq!((opened.first, opened.state.last), (14, Some(LogId { term: 2, index: 17 })));
+}
+
+/// A purge of many entries takes several steps; a crash between two of them is no damage, and the
+/// next purge removes what is left.
+#[test]
+fn a_purge_in_several_steps_may_be_interrupted() {
+    for upto in [LogId { term: 1, index: 2700 }, LogId { term: 3, index: 9000 }] {
+        let dir = tempfile::tempdir().unwrap();
+        let opened = reopen(dir.path()).unwrap();
+        let ops: Vec<Op> = (0..3000).map(|i| append(1, i..i + 1)).collect();
+        opened.engine.write(&ops).unwrap();
+        // The first step of such a purge, as a crash leaves it.
+        let mut step = Step::new(opened.engine.lock().clone());
+        step.index.meta.apply(&Op::Purge(upto));
+        (0..1000).for_each(|first| step.remove(first));
+        step.finish(&opened.engine.db).unwrap();
+        opened.engine.db.flush().unwrap();
+        drop(opened);
+        let opened = reopen(dir.path()).unwrap();
+        assert_eq!(opened.state.purged, Some(upto));
+        assert_eq!(opened.first, upto.index + 1);
+        let next = LogId { term: 3, index: upto.index + 1 };
+        if upto.index == 9000 {
+            opened.engine.write(&[append(3, next.index..next.index + 9)]).unwrap();
+        }
+        opened.engine.write(&[Op::Purge(LogId { term: 3, ..next })]).unwrap();
+        assert!(opened.engine.lock().slots.keys().all(|first| *first > upto.index));
+        drop(opened);
+        assert_eq!(reopen(dir.path()).unwrap().first, next.index + 1);
+    }
 }
