@@ -400,7 +400,11 @@ pub(super) fn guard<T>(work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
 }
 
 fn finish(done: Done, result: io::Result<()>) {
-    if guard(|| Ok(done(result))).is_err() {
+    let call = || {
+        done(result);
+        Ok(())
+    };
+    if guard(call).is_err() {
         tracing::error!("a Done of the log panicked");
     }
 }

@@ -3,9 +3,9 @@
 //! Owns [`Home`]: `lock`, `format`, `witness`, and the subdirectory `log` with the engine's files.
 //!
 //! - `lock` is held for as long as the engine lives, and taken before anything is read or cut.
-//! - `format` is one line: engine, format version, checksum. It is written last when a log is
-//!   created, behind the marker `creating`. So files without it are either our own that never
-//!   promised anything, which are removed, or somebody else's, which are refused.
+//! - `format` is one line: engine, format version, checksum. While a log is created it is called
+//!   `creating`, and renamed last. So log files without it are either our own that never promised
+//!   anything, which are removed, or somebody else's, which are refused.
 //! - `witness` holds a number that grows with every sync: how far the log goes that was promised to
 //!   others. It is written after the sync and before the `Done`s, without a sync of its own. An
 //!   engine that finds less than its witness says has lost something acknowledged: damage, and
@@ -96,11 +96,12 @@ impl Home {
         sync_dir(&self.log_dir()).map_err(context)?;
         sync_dir(&self.dir).map_err(context)?;
         let write = || {
-            let mut file = File::create(self.dir.join(FORMAT))?;
+            // The marker becomes the format file in one step: there is never half of one.
+            let creating = self.dir.join(CREATING);
+            let mut file = File::create(&creating)?;
             file.write_all(format_line(self.engine).as_bytes())?;
             file.sync_all()?;
-            sync_dir(&self.dir)?;
-            fs::remove_file(self.dir.join(CREATING))?;
+            fs::rename(&creating, self.dir.join(FORMAT))?;
             sync_dir(&self.dir)?;
             self.dir.parent().map_or(Ok(()), sync_dir)
         };
@@ -134,8 +135,6 @@ impl Home {
                 "log format version {version}, but this release reads {VERSION}"
             ))),
             (Some(MAGIC), Some(_), Some(_)) if found == format_line(engine) => Ok(true),
-            // Also a crash while it was first written, before anything was promised.
-            _ if dir.join(CREATING).exists() && !found.ends_with('\n') => Ok(false),
             (Some(MAGIC), Some(_), Some(_)) => {
                 let reason = format!("its checksum does not fit its line {:?}", found.trim_end());
                 Err(Damage { file: file.clone(), offset: 0, reason }.into())

@@ -54,16 +54,14 @@ pub(super) struct Scanned {
     pub(super) tail: Option<Tail>,
 }
 
-/// Reads `chunks`, passing each record with its file and offset to `each`, whose error is damage.
+/// Reads `chunks`, the files in `dir`, passing each record to `each`, whose error is damage.
 pub(super) fn scan<T>(
+    dir: &Path,
     mut chunks: &[Chunk],
     promised: u64,
     decode: impl Fn(&[u8]) -> io::Result<(T, usize)>,
     mut each: impl FnMut(T) -> Result<(), String>,
 ) -> Result<Scanned, StartError> {
-    let damage = |file: &Path, offset: u64, reason: String| {
-        Err(StartError::from(Damage { file: file.to_owned(), offset, reason }))
-    };
     // Files created ahead of their first record.
     while let [before @ .., last] = chunks
         && !before.is_empty()
@@ -72,57 +70,65 @@ pub(super) fn scan<T>(
         chunks = before;
     }
     let mut scanned = Scanned { end: chunks.first().map_or(0, |chunk| chunk.start), tail: None };
-    let mut previous: Option<&Chunk> = None;
     for (i, chunk) in chunks.iter().enumerate() {
-        if let Some(previous) = previous.filter(|_| chunk.start != scanned.end) {
+        if chunk.start != scanned.end {
+            let previous = &chunks[i - 1];
             let reason = format!(
                 "ends at {} of the log, but the next file, {}, begins at {}",
                 scanned.end,
                 chunk.path.display(),
                 chunk.start
             );
-            return damage(&previous.path, scanned.end - previous.start, reason);
+            return Err(damage(&previous.path, scanned.end - previous.start, reason));
         }
-        previous = Some(chunk);
-        let bytes = read(&chunk.path)?;
-        let mut offset = 0;
-        while offset < bytes.len() {
-            let error = match decode(&bytes[offset..]) {
-                Ok((record, length)) => match each(record) {
-                    Ok(()) => {
-                        offset += length;
-                        continue;
-                    }
-                    Err(reason) => return damage(&chunk.path, offset as u64, reason),
-                },
-                Err(error) => error,
-            };
-            if i + 1 < chunks.len() {
-                return damage(&chunk.path, offset as u64, format!("{error}; more files follow"));
-            }
-            let reason = refuse_to_cut(&bytes[offset..], &error, &decode);
-            if let Some(reason) = reason {
-                return damage(&chunk.path, offset as u64, reason);
-            }
-            scanned.tail = Some(Tail {
-                file: chunk.path.clone(),
-                offset: offset as u64,
-                bytes: (bytes.len() - offset) as u64,
-                reason: error.to_string(),
-            });
-            break;
-        }
-        scanned.end = chunk.start + offset as u64;
+        let is_last = i + 1 == chunks.len();
+        let (offset, tail) = scan_chunk(&chunk.path, is_last, &decode, &mut each)?;
+        scanned = Scanned { end: chunk.start + offset, tail };
     }
     if scanned.end < promised {
-        let Some(last) = previous else {
-            return damage(Path::new("log"), 0, "all files of the log are missing".into());
+        let Some(last) = chunks.last() else {
+            return Err(damage(dir, 0, "all files of the log are missing".into()));
         };
         let reason =
             format!("the log was acknowledged up to {promised}, and ends at {}", scanned.end);
-        return damage(&last.path, scanned.end - last.start, reason);
+        return Err(damage(&last.path, scanned.end - last.start, reason));
     }
     Ok(scanned)
+}
+
+fn damage(file: &Path, offset: u64, reason: String) -> StartError {
+    Damage { file: file.to_owned(), offset, reason }.into()
+}
+
+/// Reads the records of one file. Where they end, and what is to be cut there.
+fn scan_chunk<T>(
+    path: &Path,
+    is_last: bool,
+    decode: &impl Fn(&[u8]) -> io::Result<(T, usize)>,
+    each: &mut impl FnMut(T) -> Result<(), String>,
+) -> Result<(u64, Option<Tail>), StartError> {
+    let bytes = read(path)?;
+    let mut offset = 0;
+    while offset < bytes.len() {
+        let at = offset as u64;
+        let error = match decode(&bytes[offset..]) {
+            Ok((record, length)) => {
+                each(record).map_err(|reason| damage(path, at, reason))?;
+                offset += length;
+                continue;
+            }
+            Err(error) => error,
+        };
+        if !is_last {
+            return Err(damage(path, at, format!("{error}; more files follow")));
+        }
+        if let Some(reason) = refuse_to_cut(&bytes[offset..], &error, decode) {
+            return Err(damage(path, at, reason));
+        }
+        let (file, bytes) = (path.to_owned(), bytes.len() as u64 - at);
+        return Ok((at, Some(Tail { file, offset: at, bytes, reason: error.to_string() })));
+    }
+    Ok((offset as u64, None))
 }
 
 /// Why the bytes from a bad record to the end of the last file are no torn tail.
@@ -198,7 +204,7 @@ mod tests {
         };
         let chunks: Vec<_> = files.iter().map(write).collect();
         let mut count = 0;
-        let scanned = scan(&chunks, promised, decode, |_| {
+        let scanned = scan(dir.path(), &chunks, promised, decode, |_| {
             count += 1;
             Ok(())
         })?;

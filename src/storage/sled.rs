@@ -31,13 +31,12 @@ use std::{
 
 use ::sled::{Batch, Config, Db, IVec};
 use bytes::BytesMut;
-use serde::{Deserialize, Serialize};
 
 use super::{
-    Damage, LogId, LogState, Record, Vote,
+    Damage, LogId, Record,
     commit::{Engine, Opened, guard},
     home::{Home, sync_dir},
-    slot,
+    slot::{self, Meta},
     state::Op,
 };
 use crate::{codec, error::StartError};
@@ -48,6 +47,8 @@ const VALUE_BYTES: usize = 7 << 10;
 const SLOT_BYTES: usize = 64 << 10;
 /// Payload of one atomic step, which the store keeps in memory.
 const STEP_BYTES: usize = 4 << 20;
+/// Values that one atomic step removes: the store keeps the pages of a bulk purge in memory.
+const STEP_REMOVES: usize = 1000;
 /// Pages that the store keeps in memory.
 const CACHE_BYTES: u64 = 64 << 20;
 /// How long an earlier handle of this process may take to let go of the files: the store's own
@@ -78,33 +79,6 @@ struct Slot {
     last: u64,
     crc: u32,
     values: u16,
-}
-
-/// All but the entries.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-struct Meta {
-    /// Counts atomic steps.
-    step: u64,
-    /// Exclusive or of the checksums of all slots.
-    slots: u32,
-    vote: Option<Vote>,
-    committed: Option<LogId>,
-    purged: Option<LogId>,
-    last: Option<LogId>,
-}
-
-impl Meta {
-    fn state(&self) -> LogState {
-        let Meta { vote, committed, purged, last, .. } = *self;
-        LogState { vote, committed, purged, last }
-    }
-
-    fn apply(&mut self, op: &Op) {
-        let mut state = self.state();
-        state.apply(op);
-        let LogState { vote, committed, purged, last } = state;
-        *self = Meta { vote, committed, purged, last, ..*self };
-    }
 }
 
 /// Opens the store in `home` and reads all of it.
@@ -196,34 +170,37 @@ fn load(db: &Db) -> io::Result<Index> {
         return Err(bad("the checksum of its meta record does not fit"));
     }
     let mut index = Index { meta: codec::decode_tagged(body)?, slots: BTreeMap::new() };
-    let (mut xor, mut next) = (0, None);
-    let mut previous: Option<LogId> = None;
+    let state = index.meta.state();
+    let mut xor = 0;
+    let (mut first, mut previous) = (None, None::<LogId>);
     for entry in db.scan_prefix([SLOT]) {
         let (key, _) = entry.map_err(io_error)?;
-        let (first, value) = split_key(&key).ok_or_else(|| bad("a key that is not ours"))?;
+        let (start, value) = split_key(&key).ok_or_else(|| bad("a key that is not ours"))?;
         if value > 0 {
             continue;
         }
-        let (slot, records) = read_slot(db, first)?;
-        for record in &records {
-            if next.is_some_and(|next| next != record.id.index)
-                || previous.is_some_and(|previous| previous.term > record.id.term)
+        let (slot, records) = read_slot(db, start)?;
+        xor ^= slot.crc;
+        index.slots.insert(start, slot);
+        // What a purge in several steps has yet to remove.
+        if slot.last < state.floor() {
+            continue;
+        }
+        first.get_or_insert(start);
+        for record in records {
+            if let Some(last) = previous
+                && (last.index + 1 != record.id.index || last.term > record.id.term)
             {
-                return Err(bad(format!("after entry {previous:?} follows {}", record.id)));
+                return Err(bad(format!("after entry {last} follows {}", record.id)));
             }
-            next = Some(record.id.index + 1);
             previous = Some(record.id);
         }
-        xor ^= slot.crc;
-        index.slots.insert(first, slot);
     }
-    let state = index.meta.state();
-    let first = index.slots.keys().next();
     if xor != index.meta.slots
         || previous.or(state.purged) != state.last
-        || (state.purged.is_some() && first.is_some_and(|first| *first > state.floor()))
+        || (state.purged.is_some() && first.is_some_and(|first| first > state.floor()))
     {
-        let found = first.copied().zip(previous);
+        let found = first.zip(previous);
         let reason = format!("its entries are not those of its meta {state:?}: found {found:?}");
         return Err(bad(reason));
     }
@@ -235,11 +212,12 @@ struct Step {
     index: Index,
     batch: Batch,
     bytes: usize,
+    removed: usize,
 }
 
 impl Step {
     fn new(index: Index) -> Self {
-        Step { index, batch: Batch::default(), bytes: 0 }
+        Step { index, batch: Batch::default(), bytes: 0, removed: 0 }
     }
 
     fn put(&mut self, records: &[Record]) {
@@ -264,7 +242,7 @@ impl Step {
         for value in 0..slot.values {
             self.batch.remove(&slot_key(first, value));
         }
-        self.bytes += usize::from(slot.values);
+        self.removed += usize::from(slot.values);
     }
 
     fn apply(mut self, db: &Db, op: &Op) -> io::Result<Self> {
@@ -296,6 +274,9 @@ impl Step {
                 {
                     let first = *first;
                     self.remove(first);
+                    if self.removed >= STEP_REMOVES {
+                        self = Step::new(self.finish(db)?);
+                    }
                 }
             }
             Op::SaveVote(_) | Op::SaveCommitted(_) => self.index.meta.apply(op),
@@ -443,3 +424,7 @@ fn io_error(error: ::sled::Error) -> io::Error {
         other => io::Error::new(io::ErrorKind::InvalidData, other.to_string()),
     }
 }
+
+#[cfg(test)]
+#[path = "sled_test.rs"]
+mod tests;

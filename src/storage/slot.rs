@@ -1,4 +1,5 @@
-//! A slot: several entries as one run of bytes that knows when it was changed.
+//! A slot: several entries as one run of bytes that knows when it was changed. And the [`Meta`]: all
+//! that a log is beside its entries, with the sum of its slots.
 //!
 //! In: records. Out: bytes, and back.
 //!
@@ -9,11 +10,39 @@
 //! Does not: know where slots are kept, or in how many pieces.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
 
-use super::{LogId, Record};
+use super::{LogId, LogState, Record, Vote, state::Op};
 
 /// Checksum and length.
 const HEADER: usize = 12;
+
+/// All but the entries.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Meta {
+    /// Counts atomic steps.
+    pub(super) step: u64,
+    /// Exclusive or of the checksums of all slots.
+    pub(super) slots: u32,
+    pub(super) vote: Option<Vote>,
+    pub(super) committed: Option<LogId>,
+    pub(super) purged: Option<LogId>,
+    pub(super) last: Option<LogId>,
+}
+
+impl Meta {
+    pub(super) fn state(&self) -> LogState {
+        let Meta { vote, committed, purged, last, .. } = *self;
+        LogState { vote, committed, purged, last }
+    }
+
+    pub(super) fn apply(&mut self, op: &Op) {
+        let mut state = self.state();
+        state.apply(op);
+        let LogState { vote, committed, purged, last } = state;
+        *self = Meta { vote, committed, purged, last, ..*self };
+    }
+}
 
 /// The checksum of a slot, and its bytes.
 pub(super) fn pack(records: &[Record]) -> (u32, Bytes) {

@@ -69,7 +69,7 @@ pub(super) fn open(mut home: Home, file_bytes: u64) -> Result<Opened<Wal>, Start
     let dir = home.log_dir();
     let chunks = chunks(&home)?;
     let mut replay = Replay::default();
-    let scanned = scan(&chunks, home.promised(), decode, |record| replay.apply(record))?;
+    let scanned = scan(&dir, &chunks, home.promised(), decode, |record| replay.apply(record))?;
     if let Some(missing) = replay.missing() {
         let file = chunks.first().map_or(dir.clone(), |chunk| chunk.path.clone());
         return Err(Damage { file, offset: 0, reason: missing }.into());
@@ -81,6 +81,8 @@ pub(super) fn open(mut home: Home, file_bytes: u64) -> Result<Opened<Wal>, Start
     config.wal.chunk_max_records = Some(CHUNK_RECORDS);
     config.wal.read_buffer_size = Some(READ_BUFFER_BYTES);
     config.wal.flush_batch_wait = Some(Duration::ZERO);
+    // What is to be cut has been cut.
+    config.wal.truncate_incomplete_record = Some(false);
     config.log_cache_capacity = Some(CACHE_BYTES);
     let context = || format!("open log {}", dir.display());
     let mut log = guard(|| RaftLog::open(Arc::new(config))).map_err(|e| match e.kind() {
@@ -115,7 +117,9 @@ impl Wal {
 
     /// Where the damage is that a read came upon.
     fn locate(&self, error: &io::Error) -> Damage {
-        let found = chunks(&self.home).and_then(|chunks| scan(&chunks, 0, decode, |_| Ok(())));
+        let dir = self.home.log_dir();
+        let found =
+            chunks(&self.home).and_then(|chunks| scan(&dir, &chunks, 0, decode, |_| Ok(())));
         match found {
             Err(StartError::Damaged(damage)) => damage,
             _ => Damage { file: self.home.log_dir(), offset: 0, reason: error.to_string() },

@@ -1,0 +1,17 @@
+//! Stories about the log on disk, each told for both engines: what it keeps, what a killed process
+//! leaves, and what it says of a damaged directory.
+//!
+//! `cfg(test)` holds for all of it; said here, it lets clippy know that helpers may unwrap, too.
+
+#[cfg(test)]
+mod cut;
+#[cfg(test)]
+mod flip;
+#[cfg(test)]
+mod home;
+#[cfg(test)]
+mod kill;
+#[cfg(test)]
+mod script;
+#[cfg(test)]
+mod support;
