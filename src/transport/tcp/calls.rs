@@ -148,8 +148,8 @@ impl Calls {
         Ok(Waiting { calls: Arc::clone(self), id, timeout, reply, answered: false })
     }
 
-    pub(super) fn has_queued(&self) -> bool {
-        !self.lock().queued.is_empty()
+    pub(super) fn queued(&self) -> usize {
+        self.lock().queued.len()
     }
 
     pub(super) fn is_unused(&self) -> bool {

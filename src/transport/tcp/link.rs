@@ -83,7 +83,7 @@ pub(super) async fn run(target: Target, calls: Arc<Calls>, retire: impl Fn() -> 
     let mut failures = 0;
     let mut known = String::new();
     loop {
-        if !calls.has_queued() {
+        if calls.queued() == 0 {
             let wake = TokioRuntime::timeout(target.unused_max, calls.wake.notified()).await;
             if wake.is_err() && retire() {
                 return;
