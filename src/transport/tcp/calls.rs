@@ -152,6 +152,12 @@ impl Calls {
         self.lock().queued.len()
     }
 
+    /// Whether something is queued while other calls are open too.
+    pub(super) fn is_busy(&self) -> bool {
+        let open = self.lock();
+        !open.queued.is_empty() && open.queued.len() + open.sent.len() > 1
+    }
+
     pub(super) fn is_unused(&self) -> bool {
         let open = self.lock();
         open.queued.is_empty() && open.sent.is_empty()

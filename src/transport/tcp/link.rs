@@ -18,6 +18,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
+    task::yield_now,
 };
 
 use super::{
@@ -211,6 +212,10 @@ where
 {
     let mut batch = Vec::new();
     loop {
+        if calls.is_busy() {
+            // Others are about to call as well: let them, and write once for all.
+            yield_now().await;
+        }
         calls.drain(&mut batch);
         if !batch.is_empty() {
             if let Err(ended) = stream::write_batch(writer, &mut batch).await {
