@@ -148,8 +148,14 @@ impl Calls {
         Ok(Waiting { calls: Arc::clone(self), id, timeout, reply, answered: false })
     }
 
-    pub(super) fn has_queued(&self) -> bool {
-        !self.lock().queued.is_empty()
+    pub(super) fn queued(&self) -> usize {
+        self.lock().queued.len()
+    }
+
+    /// Whether something is queued while other calls are open too.
+    pub(super) fn is_busy(&self) -> bool {
+        let open = self.lock();
+        !open.queued.is_empty() && open.queued.len() + open.sent.len() > 1
     }
 
     pub(super) fn is_unused(&self) -> bool {

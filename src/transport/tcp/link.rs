@@ -18,6 +18,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
+    task::yield_now,
 };
 
 use super::{
@@ -83,7 +84,7 @@ pub(super) async fn run(target: Target, calls: Arc<Calls>, retire: impl Fn() -> 
     let mut failures = 0;
     let mut known = String::new();
     loop {
-        if !calls.has_queued() {
+        if calls.queued() == 0 {
             let wake = TokioRuntime::timeout(target.unused_max, calls.wake.notified()).await;
             if wake.is_err() && retire() {
                 return;
@@ -211,6 +212,10 @@ where
 {
     let mut batch = Vec::new();
     loop {
+        if calls.is_busy() {
+            // Others are about to call as well: let them, and write once for all.
+            yield_now().await;
+        }
         calls.drain(&mut batch);
         if !batch.is_empty() {
             if let Err(ended) = stream::write_batch(writer, &mut batch).await {

@@ -22,6 +22,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    task::yield_now,
 };
 
 use super::{
@@ -208,7 +209,7 @@ impl Server {
         let ended = tokio::select! {
             biased;
             Err(ended) = self.read_requests(&connection, &mut reader) => ended,
-            Err(ended) = write_replies(written, &mut writer) => ended,
+            Err(ended) = write_replies(written, &connection.slots, &mut writer) => ended,
             else => Ended::Closed,
         };
         Ok((lane, ended))
@@ -268,12 +269,20 @@ impl Server {
 }
 
 /// Writes replies as they come, all that wait at once.
-async fn write_replies<W>(mut replies: mpsc::Receiver<Reply>, writer: &mut W) -> Result<(), Ended>
+async fn write_replies<W>(
+    mut replies: mpsc::Receiver<Reply>,
+    slots: &Semaphore,
+    writer: &mut W,
+) -> Result<(), Ended>
 where
     W: AsyncWrite + Unpin + Send,
 {
     let (mut batch, mut held) = (Vec::new(), Vec::new());
     while let Some(first) = replies.recv().await {
+        if slots.available_permits() + first.slots.num_permits() < SLOTS as usize {
+            // Other requests are about to be answered as well: write once for all.
+            yield_now().await;
+        }
         let mut next = Some(first);
         while let Some(Reply { call, message, slots }) = next {
             wire::write_frame(&Frame { call, remaining: Duration::ZERO, message }, &mut batch);
