@@ -22,7 +22,7 @@ fn reopen(dir: &Path) -> Result<Opened<Sled>, StartError> {
 fn after(change: impl FnOnce(&Db)) -> Result<LogState, String> {
     let dir = tempfile::tempdir().unwrap();
     let opened = reopen(dir.path()).unwrap();
-    let vote = Vote { term: 4, voted_for: Some(1), committed: true };
+    let vote = Vote { term: 4, voted_for: 1, committed: true };
     for op in [append(1, 0..5), append(1, 5..10), append(2, 10..15), Op::SaveVote(vote)] {
         opened.engine.write(&[op]).unwrap();
         opened.engine.sync().unwrap();

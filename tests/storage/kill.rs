@@ -137,7 +137,7 @@ fn parse_step(text: &str) -> Step {
             Step::Append((first..first + count).map(|i| record(term, i, length)).collect())
         }
         ("vote", &[term, node, committed]) => {
-            Step::Vote(Vote { term, voted_for: Some(node), committed: committed == 1 })
+            Step::Vote(Vote { term, voted_for: node, committed: committed == 1 })
         }
         ("committed", &[term, index]) => Step::Committed(id(term, index)),
         ("truncate", &[term, index]) => Step::Truncate(Some(id(term, index))),

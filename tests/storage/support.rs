@@ -101,7 +101,7 @@ impl Step {
         match rng.random_range(0..12) {
             0 => Step::Vote(Vote {
                 term: term + 1,
-                voted_for: Some(rng.random_range(1..4)),
+                voted_for: rng.random_range(1..4),
                 committed: rng.random(),
             }),
             1 if end > floor => Step::Committed(at(rng.random_range(floor..end))),
