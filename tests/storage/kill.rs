@@ -99,7 +99,7 @@ fn format_step(step: &Step) -> String {
             format!("append {} {} {} {length}", id.term, id.index, records.len())
         }
         Step::Vote(vote) => {
-            format!("vote {} {} {}", vote.term, vote.voted_for.unwrap(), u8::from(vote.committed))
+            format!("vote {} {} {}", vote.term, vote.voted_for, u8::from(vote.committed))
         }
         Step::Committed(id) => format!("committed {} {}", id.term, id.index),
         Step::Truncate(id) => {

@@ -14,10 +14,10 @@ fn every_write_survives_reopening() {
         Step::Append(range.map(|index| record(term, index, 100)).collect())
     };
     let script = [
-        vote(1, None, false),
-        vote(1, Some(2), false),
+        vote(1, 1, false),
+        vote(2, 2, false),
         // A rival won after all.
-        vote(1, Some(3), true),
+        vote(2, 3, true),
         entries(1, 0..1),
         entries(1, 1..20),
         Step::Append(vec![]),
@@ -33,7 +33,7 @@ fn every_write_survives_reopening() {
         Step::Append(vec![record(3, 16, 0), record(3, 17, 3 << 20), record(3, 18, 70_000)]),
         Step::Truncate(Some(id(3, 17))),
         Step::Purge(id(3, 16)),
-        vote(7, Some(1), true),
+        vote(7, 1, true),
         Step::Truncate(Some(id(3, 16))),
         entries(4, 17..30),
         Step::Truncate(None),
