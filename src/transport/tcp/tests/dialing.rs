@@ -1,4 +1,9 @@
 //! What a caller learns: a reply, `NotSent` or `Lost`, and never the wrong one.
+//!
+//! Owns the tests of the handshake, the queue, timeouts and broken connections on the dialing side.
+//!
+//! Invariant: whatever asserts `NotSent` knows that the other side has not seen the request, for
+//! commands are sent again on that word alone.
 
 use futures_util::future::join_all;
 
@@ -141,7 +146,7 @@ async fn a_silent_connection_is_replaced() {
     };
     let took = tokio::select! {
         biased;
-        took = calls => took,
+        took = TokioRuntime::timeout(LONG, calls) => took.unwrap(),
         _ = serve => unreachable!(),
     };
     assert!((1.0..10.0).contains(&took), "{took} s");

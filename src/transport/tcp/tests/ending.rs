@@ -1,4 +1,8 @@
 //! How things end: restarts, close, and nothing left behind.
+//!
+//! Owns the tests of what is left after a side has closed, dropped out, gone unused or been cancelled.
+//!
+//! Invariant: tasks are counted, not guessed: a test ends only when none is left that should not be.
 
 use super::*;
 

@@ -1,4 +1,9 @@
 //! What a node does to those who do not behave: nothing but to close their connection.
+//!
+//! Owns the tests with garbage, long frames, too many connections, and callers that stall.
+//!
+//! Invariant: a random test prints its seed and how to run it again, for the seed alone decides what
+//! is sent.
 
 use rand::{Rng, RngExt, SeedableRng, rngs::SmallRng};
 use tokio::io::{AsyncReadExt, duplex};

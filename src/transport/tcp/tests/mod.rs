@@ -1,5 +1,10 @@
 //! The TCP transport over loopback: a real one on the side under test, and on the other side either
 //! another real one or a bare socket that speaks, or breaks, the protocol by hand.
+//!
+//! Owns what the tests share: services that echo or wait, bare sockets, and waiting for conditions.
+//!
+//! Invariant: no test takes a pause for proof that something has happened; a pause only gives what
+//! must not happen a chance to.
 
 mod dialing;
 mod ending;

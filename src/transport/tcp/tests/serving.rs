@@ -1,4 +1,9 @@
 //! What a node does for those who behave.
+//!
+//! Owns the tests of frames, lanes and slots on the serving side, and the measurement of calls per
+//! second, which is run by hand.
+//!
+//! Does not: test what happens when a side fails; that is in `dialing` and `ending`.
 
 use std::sync::atomic::AtomicBool;
 
