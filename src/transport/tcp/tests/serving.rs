@@ -163,30 +163,3 @@ async fn large_requests_take_more_slots() {
     let (replies, ()) = tokio::join!(calls, release);
     assert!(replies.iter().all(Result::is_ok));
 }
-
-/// Not a test: how many calls a second this machine makes. Replay: `cargo test --release --lib
-/// transport::tcp -- --ignored --nocapture`
-#[ignore = "measures"]
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn measure_calls_a_second() {
-    const CALLS: usize = 200_000;
-    let server = started(options(1), echo()).await;
-    for (lane, depth) in [(Lane::Client, 1), (Lane::Client, 64), (Lane::Log, 1), (Lane::Log, 64)] {
-        let (caller, to) = (Arc::new(TcpTransport::node(options(2))), peer(&server));
-        let watch = Stopwatch::start();
-        let workers = (0..depth).map(|_| {
-            let (caller, to) = (Arc::clone(&caller), to.clone());
-            TokioRuntime::spawn(async move {
-                for _ in 0..CALLS / depth {
-                    caller.call(&to, lane, request(&[1; 200][..]), LONG).await.unwrap();
-                }
-            })
-        });
-        for worker in workers.collect::<Vec<_>>() {
-            worker.await.unwrap();
-        }
-        #[expect(clippy::cast_precision_loss, reason = "for people")]
-        let rate = CALLS as f64 / watch.seconds();
-        println!("{lane:?}, {depth} in flight: {rate:.0} calls/s");
-    }
-}

@@ -1,0 +1,97 @@
+//! HTTP for people: `curl -X PUT -d value host:port/kv/key`, `curl host:port/kv/key`, `/status`, `/metrics`.
+//!
+//! An error of the library becomes a status that says what to do: 503 when the command was definitely
+//! not executed, 504 when nobody can say.
+
+use std::sync::Arc;
+
+use axum::{
+    Json, Router,
+    extract::{Path, Query as Parameters, State},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use metrics_exporter_prometheus::PrometheusHandle;
+use serde::Deserialize;
+use sixbells::{Error, Node};
+
+use crate::kv::{Answer, Command, Kv, Query};
+
+#[derive(Deserialize)]
+struct Reading {
+    /// `?local` asks this node's own state, as old as it may be.
+    local: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Writing {
+    /// `?once=...` names the request, so that it may be sent again without a second effect.
+    once: Option<String>,
+}
+
+type Shared = State<Arc<Node<Kv>>>;
+
+pub(crate) async fn serve(
+    addr: &str,
+    node: Arc<Node<Kv>>,
+    metrics: PrometheusHandle,
+) -> anyhow::Result<()> {
+    let listener = tokio::net::TcpListener::bind(addr).await?;
+    let routes = Router::new()
+        .route("/kv/{key}", get(read).put(write).delete(delete))
+        .route("/status", get(async |State(node): Shared| Json(node.status())))
+        .route("/metrics", get(async move || metrics.render()))
+        .with_state(node);
+    Ok(axum::serve(listener, routes).await?)
+}
+
+async fn read(
+    State(node): Shared,
+    Path(key): Path<String>,
+    Parameters(Reading { local }): Parameters<Reading>,
+) -> Response {
+    let query = Query::Get(key);
+    let answer = match local {
+        Some(_) => node.handle().read_local(query).await,
+        None => node.handle().read(query).await,
+    };
+    match answer {
+        Ok(Answer::Value(Some(value))) => value.into_response(),
+        Ok(_) => (StatusCode::NOT_FOUND, "no such key\n").into_response(),
+        Err(error) => failed(&error),
+    }
+}
+
+async fn write(
+    State(node): Shared,
+    Path(key): Path<String>,
+    Parameters(Writing { once }): Parameters<Writing>,
+    value: String,
+) -> Response {
+    let command = Command::Put(key, value);
+    let done = match once {
+        Some(request) => node.handle().write_once(request, command).await,
+        None => node.handle().write(command).await,
+    };
+    previous(done)
+}
+
+async fn delete(State(node): Shared, Path(key): Path<String>) -> Response {
+    previous(node.handle().write(Command::Delete(key)).await)
+}
+
+fn previous(done: Result<Option<String>, Error>) -> Response {
+    match done {
+        Ok(before) => format!("ok, was {before:?}\n").into_response(),
+        Err(error) => failed(&error),
+    }
+}
+
+fn failed(error: &Error) -> Response {
+    let status = match error.is_definite() {
+        true => StatusCode::SERVICE_UNAVAILABLE,
+        false => StatusCode::GATEWAY_TIMEOUT,
+    };
+    (status, format!("{error}\n")).into_response()
+}
