@@ -2,6 +2,7 @@
 
 mod admission;
 mod applier;
+mod client;
 mod codec;
 mod config;
 mod error;
@@ -19,13 +20,10 @@ pub mod storage;
 mod strong;
 pub mod transport;
 
+pub use client::{Client, ClientConfig};
 pub use config::Config;
 pub use error::{Error, StartError};
 pub use handle::Handle;
 pub use machine::StateMachine;
 pub use node::{Builder, Doors, Node};
 pub use status::{Member, Role, Status};
-
-/// placeholder
-#[derive(Debug)]
-pub struct Client;
