@@ -39,7 +39,8 @@ impl StateMachine for Values {
 pub(crate) async fn node(spec: &str) -> anyhow::Result<()> {
     let mut parts = spec.split(' ');
     let mut next = || parts.next().context("node specification");
-    let (id, engine, dir): (u64, LogEngine, _) = (next()?.parse()?, next()?.parse().map_err(anyhow::Error::msg)?, next()?);
+    let (id, engine, dir): (u64, LogEngine, _) =
+        (next()?.parse()?, next()?.parse().map_err(anyhow::Error::msg)?, next()?);
     let peers = parts.enumerate().map(|(n, addr)| (n as u64 + 1, addr.to_owned()));
     let metrics = PrometheusBuilder::new().install_recorder()?;
     let node =

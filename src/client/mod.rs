@@ -1,0 +1,160 @@
+//! The client: the verbs over the network.
+//!
+//! Owns [`Client`], and behind it
+//! - `engine`: sessions, bounds, the verbs in bytes;
+//! - `attempt`: one request, as many attempts as it takes, and what they add up to;
+//! - `candidates`: whom to ask next, with a `breaker` for whoever cannot be reached;
+//! - `retry`: how long to pause, and the budget of all retries.
+//!
+//! In: commands and queries of the user's machine. Out: its responses and answers, or an
+//! [`Error`] that says first whether anything may have happened.
+//!
+//! Invariants
+//! - A retry is never a second effect: it has the number of the first attempt.
+//! - A definite error is returned only if every attempt was definite.
+//! - Over a limit is an error at once: requests under way, retries, bytes.
+//!
+//! Does not: change the cluster's membership, or start tasks.
+
+mod attempt;
+mod breaker;
+mod candidates;
+mod config;
+mod engine;
+mod retry;
+#[cfg(test)]
+mod suite;
+
+use std::{fmt, sync::Arc};
+
+pub use self::config::ClientConfig;
+use self::engine::Remote;
+use crate::{
+    error::{Error, StartError},
+    handle::{Engine, Handle},
+    machine::StateMachine,
+    runtime::{Runtime, TokioRuntime},
+    status::Status,
+    transport::{BoxFuture, Transport, tcp::TcpTransport},
+};
+
+/// What a client needs of its engine beside the verbs.
+trait RemoteEngine: Engine {
+    /// The status of the node at `addr`, or of the one that the next request would go to.
+    fn status(&self, addr: Option<String>) -> BoxFuture<'_, Result<Status, Error>>;
+}
+
+/// Reads and writes over the network. Finds the leader, and retries within the deadline
+/// [`ClientConfig::deadline`]. Clones are cheap and share session, connections and limits.
+pub struct Client<S> {
+    handle: Handle<S>,
+    engine: Arc<dyn RemoteEngine>,
+}
+
+impl<S> Clone for Client<S> {
+    fn clone(&self) -> Self {
+        Self { handle: self.handle.clone(), engine: self.engine.clone() }
+    }
+}
+
+impl<S> fmt::Debug for Client<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Client").field(&self.engine).finish()
+    }
+}
+
+impl<S: StateMachine> Client<S> {
+    /// A client of the cluster whose nodes listen at `addrs` (`host:port`), the nearest first. Needs
+    /// a tokio runtime.
+    ///
+    /// Nothing is sent before the first request, and no node needs to be there yet. One address will
+    /// do, as the nodes name their leader; more survive the loss of that one.
+    ///
+    /// # Errors
+    /// [`StartError::Config`] for settings that contradict each other, or no address.
+    pub async fn connect(
+        addrs: impl IntoIterator<Item = impl Into<String>>,
+        config: ClientConfig,
+    ) -> Result<Self, StartError> {
+        let transport = Arc::new(TcpTransport::client(config.cluster.clone()));
+        Self::with_transport::<TokioRuntime>(transport, addrs, config)
+    }
+
+    /// A client on the runtime and network given, such as simulated ones. The network is not closed
+    /// when the client is dropped.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub fn with_transport<R: Runtime>(
+        transport: Arc<dyn Transport>,
+        addrs: impl IntoIterator<Item = impl Into<String>>,
+        config: ClientConfig,
+    ) -> Result<Self, StartError> {
+        config.check()?;
+        let addrs: Vec<String> = addrs.into_iter().map(Into::into).collect();
+        if addrs.is_empty() {
+            return Err(StartError::Config("client: no address was given".into()));
+        }
+        let engine: Arc<dyn RemoteEngine> = Arc::new(Remote::<R>::new(transport, addrs, config));
+        Ok(Self { handle: Handle::new(engine.clone()), engine })
+    }
+
+    /// Carries out a command as [`Handle::write`] does, under this client's session: exactly once if
+    /// it returns `Ok`, however many attempts it took.
+    ///
+    /// # Errors
+    /// After a definite error ([`Error::is_definite`]) no attempt was carried out; after any other,
+    /// one may have been, or may yet be. To call again after that is another command: name the
+    /// request with [`write_once`](Self::write_once) if it must not be.
+    pub async fn write(&self, command: S::Command) -> Result<S::Response, Error> {
+        self.handle.write(command).await
+    }
+
+    /// Carries out a command under the application's own `key` as [`Handle::write_once`] does.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write), but writing the same key again is safe after any error.
+    /// [`Error::TooLarge`] for a key over 256 bytes.
+    pub async fn write_once(
+        &self,
+        key: impl AsRef<[u8]>,
+        command: S::Command,
+    ) -> Result<S::Response, Error> {
+        self.handle.write_once(key, command).await
+    }
+
+    /// Answers a query, linearizably, as [`Handle::read`] does.
+    ///
+    /// # Errors
+    /// No error of a read has an effect on the state; [`Error::Unknown`] says that a node may have
+    /// been asked and its answer did not arrive.
+    pub async fn read(&self, query: S::Query) -> Result<S::Answer, Error> {
+        self.handle.read(query).await
+    }
+
+    /// Answers a query from the state of the first node given to [`connect`](Self::connect), or of
+    /// the next that can be reached, which **may be old**, as [`Handle::read_local`] does.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub async fn read_local(&self, query: S::Query) -> Result<S::Answer, Error> {
+        self.handle.read_local(query).await
+    }
+
+    /// How the node is that a write would be sent to: the leader, if this client knows it, else the
+    /// first address. One attempt.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub async fn status(&self) -> Result<Status, Error> {
+        self.engine.status(None).await
+    }
+
+    /// How the node at an address is, one of the cluster's or not. One attempt.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub async fn status_of(&self, addr: impl Into<String>) -> Result<Status, Error> {
+        self.engine.status(Some(addr.into())).await
+    }
+}
