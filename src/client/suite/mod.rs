@@ -58,6 +58,8 @@ impl StateMachine for Sum {
 enum Fate {
     /// Carried out, and answered after 1 ms.
     Serve,
+    /// The same, after others used the cluster so much that it forgot every session.
+    Forget,
     /// Carried out; the connection breaks before the reply.
     LoseReply,
     /// Not carried out; no reply, ever.
@@ -126,13 +128,6 @@ impl Net {
 
     fn elapsed(&self) -> Duration {
         self.start.elapsed()
-    }
-
-    /// Others use the cluster so much that it forgets every session.
-    fn crowd_out_sessions(&self) {
-        let mut inner = self.inner.lock().unwrap();
-        let opened = inner.apply(&Proposal::new(0, Origin::Open { sessions_max: 1 }, &[]));
-        assert!(matches!(opened, Outcome::Opened(_)));
     }
 }
 
@@ -232,8 +227,13 @@ impl Transport for Net {
             };
             let fate = (inner.script)(&sent);
             inner.sent.push(sent);
+            if matches!(fate, Fate::Forget) {
+                inner.apply(&Proposal::new(0, Origin::Open { sessions_max: 1 }, &[]));
+            }
             let reply = match &fate {
-                Fate::Serve | Fate::LoseReply => Some(inner.serve(&to.addr, &request)),
+                Fate::Serve | Fate::Forget | Fate::LoseReply => {
+                    Some(inner.serve(&to.addr, &request))
+                }
                 Fate::Say(error) => Some(rpc::reply::<()>(request.request, &Err(error.clone()))),
                 Fate::Hang | Fate::NotSent => None,
             };
@@ -242,7 +242,7 @@ impl Transport for Net {
         let (to, reason) = (to.to_string(), "scripted".to_owned());
         Box::pin(async move {
             match (fate, reply) {
-                (Fate::Serve | Fate::Say(_), Some(reply)) if timeout > ms(1) => {
+                (Fate::Serve | Fate::Forget | Fate::Say(_), Some(reply)) if timeout > ms(1) => {
                     TokioRuntime::sleep(ms(1)).await;
                     Ok(reply)
                 }
