@@ -185,3 +185,17 @@ async fn tells_how_nodes_are() {
     assert_eq!(client.status_of("b").await.unwrap().id, 2);
     assert!(client.status_of("a").await.unwrap_err().is_definite());
 }
+
+/// Over TCP, with nobody at home: connecting asks nobody, and the first request says why, definitely.
+#[tokio::test]
+async fn over_tcp_a_cluster_that_is_not_there_is_a_definite_error() {
+    let port =
+        std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let (deadline, attempt_timeout) = (ms(300), ms(100));
+    let config = ClientConfig { deadline, attempt_timeout, ..ClientConfig::default() };
+    let client = Client::<Sum>::connect([port.as_str()], config.clone()).await.unwrap();
+    let told = client.write(1).await.unwrap_err();
+    assert!(told.is_definite() && told.to_string().contains(&port), "{told}");
+    let nobody = Client::<Sum>::connect(Vec::<String>::new(), config).await.unwrap_err();
+    assert!(nobody.to_string().contains("no address"), "{nobody}");
+}
