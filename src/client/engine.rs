@@ -39,12 +39,11 @@ use crate::{
     applier::Outcome,
     error::Error,
     handle::Engine,
-    proposal::{Origin, Proposal, RequestId},
+    proposal::{Origin, Proposal, RequestId, request_id},
     rpc,
     runtime::Runtime,
     sequencer::{SessionSlot, Ticket},
     status::Status,
-    strong::request_id,
     transport::{BoxFuture, Kind, Message, Transport},
 };
 
