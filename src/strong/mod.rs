@@ -127,10 +127,14 @@ impl<R: Runtime> Strong<R> {
     pub(crate) async fn snapshot(&self) -> Result<(), Error> {
         let wanted = self.state.look(|state| state.applied())?;
         let stopped = |e: &dyn fmt::Display| Error::Stopped(e.to_string());
-        self.raft.trigger().snapshot().await.map_err(|e| stopped(&e))?;
         let mut metrics = self.raft.metrics();
         while metrics.borrow_watched().snapshot.as_ref().map(types::from_raft::<R>) < wanted {
-            metrics.changed().await.map_err(|e| stopped(&e))?;
+            // Ignored while an older one is being taken; so it is asked for until it is there.
+            self.raft.trigger().snapshot().await.map_err(|e| stopped(&e))?;
+            match R::timeout(Duration::from_millis(PAUSE_MS), metrics.changed()).await {
+                Ok(changed) => changed.map_err(|e| stopped(&e))?,
+                Err(_elapsed) => {}
+            }
         }
         Ok(())
     }

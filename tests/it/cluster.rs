@@ -69,7 +69,7 @@ impl Remains {
 }
 
 type WrapTransport = Arc<dyn Fn(u64, Arc<dyn Transport>) -> Arc<dyn Transport> + Send + Sync>;
-type WrapDisk = Box<dyn Fn(u64, MemoryDisk) -> Arc<dyn Disk>>;
+type WrapDisk = Box<dyn Fn(u64, MemoryDisk) -> Arc<dyn Disk> + Send + Sync>;
 
 /// Nodes 1, 2, 3, ... at addresses `n1`, `n2`, `n3`, ...
 pub(crate) struct Cluster {

@@ -1,6 +1,10 @@
 //! The library's stories, one a file, in one binary.
 
 mod cluster;
+mod damage;
 mod lost_disk;
 mod membership;
 mod one_thread;
+mod sessions;
+mod snapshots;
+mod tap;
