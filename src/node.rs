@@ -456,7 +456,8 @@ impl<S: StateMachine> Node<S> {
     /// Hands the leadership over to another voter. Returns once it leads.
     ///
     /// # Errors
-    /// `Unknown` when it does not lead in time; nothing is lost, and somebody will.
+    /// `Refused` when it is not a voter. `Unknown` when it does not lead within
+    /// `Config::request_timeout`, or another one does: nothing is lost, and somebody will.
     pub async fn transfer_leadership(&self, to: u64) -> Result<(), Error> {
         self.control.order(Admin::TransferLeadership { to }).await
     }

@@ -231,10 +231,15 @@ impl<R: Runtime> Strong<R> {
         }
         let stopped = |e: &dyn std::fmt::Display| Error::Stopped(e.to_string());
         self.raft.trigger().transfer_leader(to).await.map_err(|e| stopped(&e))?;
+        let deadline = deadline.min(R::Instant::now() + self.config.request_timeout);
         let mut metrics = self.raft.metrics();
         loop {
-            if metrics.borrow_watched().current_leader == Some(to) {
-                return Ok(());
+            match metrics.borrow_watched().current_leader {
+                Some(leader) if leader == to => return Ok(()),
+                Some(leader) if leader != self.identity.node => {
+                    return Err(Error::Unknown(format!("node {leader} leads, not node {to}")));
+                }
+                Some(_) | None => {}
             }
             match R::timeout_at(deadline, metrics.changed()).await {
                 Ok(changed) => changed.map_err(|e| stopped(&e))?,
