@@ -23,7 +23,7 @@ use std::{
     fmt,
     marker::PhantomData,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -148,16 +148,24 @@ impl<S: StateMachine> Builder<S> {
         let listen = self.listen.clone().or_else(|| self.peers.get(&self.id).cloned());
         let listen = listen.ok_or_else(|| missing("neither listen nor an own address is set"))?;
         let (engine, path) = (self.log_engine, dir.clone());
+        let wanted = self.identity::<TokioRuntime>();
         let opened = TokioRuntime::blocking(move || {
             let disk = Arc::new(OsDisk::open(&path)?);
+            // The identity is looked at first, for opening a log that is not there creates one. It is
+            // written last, so where it is, a log was.
+            if Identity::find(&*disk, &wanted)?.is_some() {
+                require_log(&path.join(engine.to_string()))?;
+            }
             let log = open_log(engine, &path)?;
             Ok::<_, StartError>((disk, log))
         });
         let (disk, log) =
             opened.await.map_err(|e| StartError::io(format!("open {}", dir.display()), e))??;
         let (config, routes) = (self.config.clone(), self.routes.clone());
+        let tcp = Arc::new(OnceLock::new());
+        let made = tcp.clone();
         let transport = Box::new(move |identity: &Identity| {
-            Arc::new(TcpTransport::node(NodeOptions {
+            let options = NodeOptions {
                 cluster: identity.cluster.clone(),
                 node: identity.node,
                 disk: identity.disk,
@@ -165,9 +173,12 @@ impl<S: StateMachine> Builder<S> {
                 connections_max: config.connections_max,
                 client_frame_bytes_max: config.command_bytes_max + FRAME_SLACK_BYTES,
                 routes,
-            })) as Arc<dyn Transport>
+            };
+            made.get_or_init(|| Arc::new(TcpTransport::node(options))).clone() as Arc<dyn Transport>
         });
-        self.start_with::<TokioRuntime>(Doors { disk, log, transport }).await
+        let mut node = self.start_with::<TokioRuntime>(Doors { disk, log, transport }).await?;
+        node.tcp = tcp.get().cloned();
+        Ok(node)
     }
 
     /// Starts a node in strong mode on the doors given.
@@ -193,13 +204,19 @@ impl<S: StateMachine> Builder<S> {
             Log::new(log.clone(), config.append_bytes_max),
             store,
         );
-        let raft =
-            raft.await.map_err(|e| StartError::io("start consensus", std::io::Error::other(e)))?;
-        let held = Held { log: Arc::downgrade(&log), disk: Arc::downgrade(&disk) };
+        let held = Held(Mutex::new(Some((log, disk))));
+        let raft = match raft.await {
+            Ok(raft) => raft,
+            Err(error) => {
+                held.release::<R>().await;
+                return Err(StartError::io("start consensus", std::io::Error::other(error)));
+            }
+        };
         let strong =
             Arc::new(Strong::new(identity, config, raft, state, transport.clone(), snapshots));
         if let Err(error) = transport.listen(Arc::new(Server(strong.clone()))).await {
             strong.stop().await;
+            held.release::<R>().await;
             return Err(error);
         }
         runtime::spawn::<R>(observe::watch::<R>(strong.identity.node, strong.raft.metrics()));
@@ -212,6 +229,7 @@ impl<S: StateMachine> Builder<S> {
         Ok(Node {
             handle: Handle::new(strong.clone()),
             control: Arc::new(Running { strong, held }),
+            tcp: None,
             machine: PhantomData,
         })
     }
@@ -322,10 +340,35 @@ fn raft_config(
     .map_err(|e| StartError::Config(e.to_string()))
 }
 
-/// What must be gone before the data directory is free again.
-struct Held {
-    log: std::sync::Weak<dyn LogStore>,
-    disk: std::sync::Weak<dyn Disk>,
+/// An identity without its log: somebody deleted what the node has promised.
+fn require_log(dir: &Path) -> Result<(), StartError> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let reason = "this node was started before, but its log is gone".to_owned();
+    Err(StartError::Damaged(Damage { file: dir.to_owned(), offset: 0, reason }))
+}
+
+/// The last handles of what must be gone before the data directory is free again. (Weak ones would
+/// not do: they see that nobody holds the log before it is closed.)
+struct Held(Mutex<Option<(Arc<dyn LogStore>, Arc<dyn Disk>)>>);
+
+impl Held {
+    /// Waits until nobody else holds them, and closes them.
+    async fn release<R: Runtime>(&self) {
+        let Some((log, disk)) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+            return;
+        };
+        // openraft's tasks let go of the log and the disk a moment after it has stopped.
+        let deadline = R::Instant::now() + Duration::from_secs(5);
+        while Arc::strong_count(&log) + Arc::strong_count(&disk) > 2 && R::Instant::now() < deadline
+        {
+            R::sleep(Duration::from_millis(1)).await;
+        }
+        if R::blocking(move || drop((log, disk))).await.is_err() {
+            tracing::warn!("the log did not end well");
+        }
+    }
 }
 
 struct Running<R: Runtime> {
@@ -365,13 +408,7 @@ impl<R: Runtime> Control for Running<R> {
         Box::pin(async move {
             self.strong.leave().await;
             self.strong.stop().await;
-            // openraft's tasks let go of the log and the disk a moment after it has stopped.
-            let waited_since = R::Instant::now();
-            while self.held.log.strong_count() + self.held.disk.strong_count() > 0
-                && R::Instant::now() < waited_since + Duration::from_secs(5)
-            {
-                R::sleep(Duration::from_millis(1)).await;
-            }
+            self.held.release::<R>().await;
         })
     }
 
@@ -384,6 +421,8 @@ impl<R: Runtime> Control for Running<R> {
 pub struct Node<S> {
     handle: Handle<S>,
     control: Arc<dyn Control>,
+    /// The real network, if it is that: it has tasks and a port to wait for.
+    tcp: Option<Arc<TcpTransport>>,
     machine: PhantomData<fn() -> S>,
 }
 
@@ -479,5 +518,8 @@ impl<S: StateMachine> Node<S> {
     /// Hands the leadership over if it is here, stops, and frees the port and the data directory.
     pub async fn shutdown(self) {
         self.control.shutdown().await;
+        if let Some(tcp) = &self.tcp {
+            tcp.closed().await;
+        }
     }
 }
