@@ -351,7 +351,9 @@ fn require_log(dir: &Path) -> Result<(), StartError> {
 
 /// The last handles of what must be gone before the data directory is free again. (Weak ones would
 /// not do: they see that nobody holds the log before it is closed.)
-struct Held(Mutex<Option<(Arc<dyn LogStore>, Arc<dyn Disk>)>>);
+struct Held(Mutex<Option<Stored>>);
+
+type Stored = (Arc<dyn LogStore>, Arc<dyn Disk>);
 
 impl Held {
     /// Waits until nobody else holds them, and closes them.
