@@ -36,7 +36,7 @@ pub struct Config {
     pub request_timeout: Duration,
 
     /// How long a leader waits for a follower to answer one batch of entries, its sync included,
-    /// before it sends the batch again. Default 2 s.
+    /// before it sends the batch again; also for a piece of a snapshot. Default 2 s.
     pub append_timeout: Duration,
 
     /// How long one snapshot may take on its way to a follower. Default 10 min.

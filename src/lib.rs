@@ -31,7 +31,7 @@
 //! | `strong` | who leads, proposing, the read barrier; openraft is named here alone |
 //! | [`storage`] | the log door and its engines, snapshot files, identity |
 //! | `applier` = `machine` + `session` | the one place where a command meets state |
-//! | `node` | the wiring |
+//! | `builder`, `recovery`, `node` | the wiring, what the disk must hold, a running node |
 //! | [`runtime`] | time, tasks, randomness: the door that makes simulation possible |
 //!
 //! Dependencies run one way: machine, session, applier, codec, wire, transport and storage, strong,
@@ -45,6 +45,7 @@
 
 mod admission;
 mod applier;
+mod builder;
 mod client;
 mod codec;
 mod config;
@@ -53,6 +54,7 @@ mod handle;
 mod machine;
 mod node;
 mod proposal;
+mod recovery;
 mod rpc;
 pub mod runtime;
 mod sequencer;
@@ -62,11 +64,12 @@ pub mod storage;
 mod strong;
 pub mod transport;
 
+pub use builder::{Builder, Doors, MakeTransport};
 pub use client::{Client, ClientConfig};
 pub use config::Config;
 pub use error::{Damage, Error, StartError};
 pub use handle::Handle;
 pub use machine::StateMachine;
-pub use node::{Builder, Doors, MakeTransport, Node};
+pub use node::Node;
 pub use status::{Member, Role, Status};
 pub use storage::LogEngine;

@@ -35,8 +35,12 @@ use crate::codec::{self, CodecError};
 /// # What you get
 /// `apply` is never run concurrently with itself, with `query` or with `clone`. A node's state is a
 /// snapshot plus the commands behind it, so after a restart commands are applied again: side effects
-/// in `apply` would happen again, too. A panic in `apply` stops the node, and the command does not
-/// count as applied.
+/// in `apply` would happen again, too.
+///
+/// A panic in `apply` stops the node, and the command does not count as applied. But it is in the log
+/// by then: **every** node comes to it, panics and stops, and does so again after a restart, until it
+/// runs a release whose `apply` carries the command out. So refuse with a response, and panic only
+/// where going on would be worse than an outage.
 pub trait StateMachine:
     Clone + Default + Serialize + DeserializeOwned + Send + Sync + 'static
 {

@@ -37,7 +37,8 @@ pub(crate) struct Probe {
     pub(crate) applied: Option<LogId>,
 }
 
-/// A piece of a snapshot file. The pieces of one transfer come in order, from offset 0.
+/// A piece of a snapshot file. The pieces of one transfer come in order, from offset 0; the last is
+/// empty, at offset `total`, and is answered when the snapshot is installed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Chunk {
     pub(crate) from: u64,

@@ -16,7 +16,7 @@ use std::{
 };
 
 use openraft::OptionalSend;
-pub use openraft::async_runtime::{AsyncRuntime, Instant};
+pub use openraft::async_runtime::{AsyncRuntime, Instant, Select3};
 use rand::RngExt;
 
 /// Production: tokio.

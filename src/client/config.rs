@@ -41,7 +41,8 @@ pub struct ClientConfig {
     /// About a round trip and a sync. Too small: an election is asked about in vain.
     pub backoff_base: Duration,
 
-    /// The bound of a pause grows no further than this. Default 1 s; at least `backoff_base`.
+    /// The bound of a pause grows no further than this. Default 250 ms, a part of an
+    /// election: a caller should not sleep on when there is a leader again. At least `backoff_base`.
     ///
     /// Too large: a cluster that has recovered is noticed late. A request whose next pause would
     /// outlast its deadline ends at once.
@@ -80,7 +81,7 @@ impl Default for ClientConfig {
             attempt_timeout: Duration::from_secs(1),
             in_flight_max: 1_024,
             backoff_base: Duration::from_millis(25),
-            backoff_cap: Duration::from_secs(1),
+            backoff_cap: Duration::from_millis(250),
             retry_ratio: 0.2,
             retries_per_second: 10,
             command_bytes_max: 1 << 20,

@@ -46,27 +46,35 @@ impl Identity {
     /// [`StartError::WrongIdentity`] when the directory belongs to another node or cluster, or holds
     /// the log of another engine; [`StartError::Foreign`] for another format.
     pub(crate) fn open(disk: &dyn Disk, new: Identity) -> Result<Identity, StartError> {
+        if let Some(found) = Self::find(disk, &new)? {
+            return Ok(found);
+        }
+        let names = disk.names().map_err(|e| StartError::io("list data directory", e))?;
+        if let Some(other) = names.iter().find(|name| *name != TEMPORARY) {
+            return Err(StartError::Foreign {
+                file: disk.path(other),
+                reason: "there are files here, but no identity file".into(),
+            });
+        }
+        new.write(disk)?;
+        Ok(new)
+    }
+
+    /// The directory's identity, if it has one. Changes nothing.
+    ///
+    /// # Errors
+    /// As [`Identity::open`], if it is not the one that is `wanted`, but for its disk id.
+    pub(crate) fn find(disk: &dyn Disk, wanted: &Identity) -> Result<Option<Identity>, StartError> {
         match Self::read(disk)? {
-            Some(found) if (&found.cluster, found.node) != (&new.cluster, new.node) => {
-                Err(wrong(disk, found.to_string(), new.to_string()))
+            Some(found) if (&found.cluster, found.node) != (&wanted.cluster, wanted.node) => {
+                Err(wrong(disk, found.to_string(), wanted.to_string()))
             }
-            Some(found) if found.engine != new.engine => Err(wrong(
+            Some(found) if found.engine != wanted.engine => Err(wrong(
                 disk,
                 format!("a node that uses the {} log engine", found.engine),
-                format!("set to use {}", new.engine),
+                format!("set to use {}", wanted.engine),
             )),
-            Some(found) => Ok(found),
-            None => {
-                let names = disk.names().map_err(|e| StartError::io("list data directory", e))?;
-                if let Some(other) = names.iter().find(|name| *name != TEMPORARY) {
-                    return Err(StartError::Foreign {
-                        file: disk.path(other),
-                        reason: "there are files here, but no identity file".into(),
-                    });
-                }
-                new.write(disk)?;
-                Ok(new)
-            }
+            found => Ok(found),
         }
     }
 

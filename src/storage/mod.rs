@@ -31,14 +31,7 @@ mod snapshots;
 mod state;
 mod wal;
 
-use std::{
-    cmp::Ordering,
-    fmt, io,
-    ops::Range,
-    path::{Path, PathBuf},
-    str::FromStr,
-    sync::Arc,
-};
+use std::{cmp::Ordering, fmt, io, ops::Range, path::Path, str::FromStr, sync::Arc};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};

@@ -158,6 +158,8 @@ impl<R: Runtime> Strong<R> {
 
     /// Makes a node a learner and waits until it has caught up. `false` if it votes already.
     async fn take_in(&self, node: u64, addr: &str, deadline: R::Instant) -> Result<bool, Error> {
+        // A new leader may not have applied yet that this id was removed.
+        self.barrier(deadline).await?;
         if self.state.look(|state| state.is_retired(node))? {
             return Err(Error::Refused(format!(
                 "id {node} was a member before and is never used again; choose another"
@@ -231,10 +233,15 @@ impl<R: Runtime> Strong<R> {
         }
         let stopped = |e: &dyn std::fmt::Display| Error::Stopped(e.to_string());
         self.raft.trigger().transfer_leader(to).await.map_err(|e| stopped(&e))?;
+        let deadline = deadline.min(R::Instant::now() + self.config.request_timeout);
         let mut metrics = self.raft.metrics();
         loop {
-            if metrics.borrow_watched().current_leader == Some(to) {
-                return Ok(());
+            match metrics.borrow_watched().current_leader {
+                Some(leader) if leader == to => return Ok(()),
+                Some(leader) if leader != self.identity.node => {
+                    return Err(Error::Unknown(format!("node {leader} leads, not node {to}")));
+                }
+                Some(_) | None => {}
             }
             match R::timeout_at(deadline, metrics.changed()).await {
                 Ok(changed) => changed.map_err(|e| stopped(&e))?,

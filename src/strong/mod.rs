@@ -132,17 +132,41 @@ impl<R: Runtime> Strong<R> {
     pub(crate) async fn snapshot(&self) -> Result<(), Error> {
         let wanted = self.state.look(|state| state.applied())?;
         let stopped = |e: &dyn fmt::Display| Error::Stopped(e.to_string());
-        self.raft.trigger().snapshot().await.map_err(|e| stopped(&e))?;
         let mut metrics = self.raft.metrics();
         while metrics.borrow_watched().snapshot.as_ref().map(types::from_raft::<R>) < wanted {
-            metrics.changed().await.map_err(|e| stopped(&e))?;
+            // Ignored while an older one is being taken; so it is asked for until it is there.
+            self.raft.trigger().snapshot().await.map_err(|e| stopped(&e))?;
+            match R::timeout(Duration::from_millis(PAUSE_MS), metrics.changed()).await {
+                Ok(changed) => changed.map_err(|e| stopped(&e))?,
+                Err(_elapsed) => {}
+            }
         }
         Ok(())
+    }
+
+    /// Whether this node still works: it was neither closed nor stopped by a fault.
+    fn works(&self) -> Result<(), Error> {
+        if self.closing.load(Ordering::Relaxed) {
+            return Err(Error::Stopped("it was shut down or dropped".into()));
+        }
+        match &self.raft.metrics().borrow_watched().running_state {
+            Ok(()) => Ok(()),
+            Err(fatal) => Err(Error::Stopped(fatal.to_string())),
+        }
+    }
+
+    fn fits(&self, what: &str, bytes: &[u8]) -> Result<(), Error> {
+        let (found, limit) = (bytes.len(), self.config.command_bytes_max);
+        match found <= limit {
+            true => Ok(()),
+            false => Err(Error::TooLarge(format!("{what} of {found} bytes, the limit is {limit}"))),
+        }
     }
 
     /// Proposes here. Needs leadership.
     async fn propose(&self, proposal: Proposal, deadline: R::Instant) -> Result<Outcome, Error> {
         let bytes = proposal.bytes().len();
+        self.fits("command", proposal.command())?;
         self.state
             .look(|state| state.applier().accepts(&proposal))?
             .map_err(|e| Error::Refused(format!("not a command of this state machine: {e}")))?;
@@ -176,6 +200,7 @@ impl<R: Runtime> Strong<R> {
 
     /// Proposes where the leader is: here, or one hop away.
     async fn route(&self, proposal: Proposal, deadline: R::Instant) -> Result<Outcome, Error> {
+        self.works()?;
         match self.leader() {
             Leader::Here => self.propose(proposal, deadline).await,
             Leader::There(id, member) => {
@@ -239,11 +264,7 @@ impl<R: Runtime> Strong<R> {
     }
 
     async fn write_here(&self, key: Option<Bytes>, command: Vec<u8>) -> Result<Bytes, Error> {
-        let limit = self.config.command_bytes_max;
-        if command.len() > limit {
-            let found = command.len();
-            return Err(Error::TooLarge(format!("command of {found} bytes, the limit is {limit}")));
-        }
+        self.fits("command", &command)?;
         let deadline = R::Instant::now() + self.config.request_timeout;
         let request = request_id::<R>();
         if let Some(key) = key {
@@ -278,6 +299,7 @@ impl<R: Runtime> Strong<R> {
 
     /// Waits until the state holds what the leader, wherever it is, had committed when asked.
     async fn barrier(&self, deadline: R::Instant) -> Result<(), Error> {
+        self.works()?;
         let point = match self.leader() {
             Leader::Here => self.read_point(deadline).await?,
             Leader::There(id, member) => {
@@ -300,6 +322,12 @@ impl<R: Runtime> Strong<R> {
             }
         }
         Ok(())
+    }
+
+    /// Answers from the state as it is here. A node that a failed disk has stopped still can.
+    fn answer_locally(&self, query: &[u8]) -> Result<Bytes, Error> {
+        self.fits("query", query)?;
+        self.state.query(query)
     }
 
     fn leader(&self) -> Leader {
@@ -355,6 +383,7 @@ impl<R: Runtime> Engine for Strong<R> {
 
     fn read(&self, query: Bytes) -> BoxFuture<'_, Result<Bytes, Error>> {
         Box::pin(async move {
+            self.fits("query", &query)?;
             let deadline = R::Instant::now() + self.config.request_timeout;
             let _permit = self.admission.admit(query.len())?;
             loop {
@@ -367,7 +396,7 @@ impl<R: Runtime> Engine for Strong<R> {
     }
 
     fn read_local(&self, query: Bytes) -> BoxFuture<'_, Result<Bytes, Error>> {
-        Box::pin(async move { self.state.query(&query) })
+        Box::pin(async move { self.answer_locally(&query) })
     }
 }
 

@@ -150,8 +150,11 @@ impl<R: Runtime> RaftNetworkV2<Types<R>> for Network<R> {
             self.id,
             &vote,
             snapshot.snapshot,
-            self.config.snapshot_chunk_bytes,
-            self.config.snapshot_timeout,
+            snapshot::Limits {
+                chunk_bytes: self.config.snapshot_chunk_bytes,
+                piece_timeout: self.config.append_timeout,
+                timeout: self.config.snapshot_timeout,
+            },
         );
         match R::select2(cancel, sent).await {
             Select2::First(closed) => Err(StreamingError::Closed(closed)),

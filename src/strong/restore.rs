@@ -45,7 +45,7 @@ async fn start(remains: &Remains, planted: bool) -> BTreeMap<u64, Node<Journal>>
         let doors = Doors {
             disk: Arc::new(disk.clone()),
             log: Arc::new(log.clone()),
-            transport: Box::new(move |_| network.transport::<TokioRuntime>(addr)),
+            transport: Box::new(move |who| network.node::<TokioRuntime>(addr, who)),
         };
         let peers = remains.keys().map(|id| (*id, format!("n{id}")));
         let builder: Builder<Journal> = Node::builder(*id).peers(peers);

@@ -18,6 +18,7 @@ use serde::de::DeserializeOwned;
 
 use super::{Strong, snapshot::SnapshotReply, state::to_snapshot};
 use crate::{
+    applier::Outcome,
     codec,
     error::Error,
     proposal::Proposal,
@@ -43,14 +44,17 @@ impl<R: Runtime> Strong<R> {
         match kind {
             Kind::Propose => {
                 let outcome = match Proposal::from_bytes(body) {
-                    Ok(proposal) => self.propose(proposal, deadline).await,
+                    Ok(proposal) => self.propose_for_another(proposal, deadline).await,
                     Err(e) => Err(Error::Refused(e.to_string())),
                 };
                 rpc::reply(id, &outcome)
             }
             Kind::Read => rpc::reply(id, &self.read_for_client(&body, deadline).await),
-            Kind::ReadLocal => rpc::reply(id, &self.state.query(&body)),
-            Kind::ReadIndex => rpc::reply(id, &self.read_point(deadline).await),
+            Kind::ReadLocal => rpc::reply(id, &self.answer_locally(&body)),
+            Kind::ReadIndex => {
+                let point = self.read_point(deadline).await;
+                rpc::reply(id, &point.map_err(not_me))
+            }
             Kind::Status => rpc::reply(id, &Ok(self.status())),
             Kind::Probe => rpc::reply(id, &self.probe().await),
             Kind::Admin => {
@@ -66,7 +70,21 @@ impl<R: Runtime> Strong<R> {
         }
     }
 
+    /// That this node has stopped is no reason for the one who asks to stop: another will lead.
+    async fn propose_for_another(
+        &self,
+        proposal: Proposal,
+        deadline: R::Instant,
+    ) -> Result<Outcome, Error> {
+        self.works().map_err(not_me)?;
+        self.propose(proposal, deadline).await.map_err(|error| match error {
+            Error::Stopped(reason) => Error::Unknown(format!("the leader stopped: {reason}")),
+            error => error,
+        })
+    }
+
     async fn read_for_client(&self, query: &[u8], deadline: R::Instant) -> Result<Bytes, Error> {
+        self.fits("query", query)?;
         let _permit = self.admission.admit(query.len())?;
         self.barrier(deadline).await?;
         self.state.query(query)
@@ -118,6 +136,14 @@ impl<R: Runtime> Strong<R> {
             initialized: self.raft.is_initialized().await.map_err(stopped)?,
             applied: self.state.look(|state| state.applied())?,
         })
+    }
+}
+
+/// What a node that has stopped answers before it has done anything: definite, ask somebody else.
+fn not_me(error: Error) -> Error {
+    match error {
+        Error::Stopped(_) => Error::NotLeader { leader: None },
+        error => error,
     }
 }
 

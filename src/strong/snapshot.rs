@@ -5,16 +5,22 @@
 //!
 //! Invariants
 //! - Pieces of one transfer come in order; one at any other offset ends the transfer, and the sender
-//!   starts again from the beginning.
+//!   starts again from the beginning. The last piece is empty and says: install it.
 //! - At most one transfer per sender is open, and nothing is installed before its checksum is
-//!   verified.
+//!   verified. A file that was handed over to be installed is never written to again.
+//! - A piece is waited for no longer than a batch of entries; only installing may take long, and is
+//!   waited for as long as the receiver answers at all. A partition costs seconds, not
+//!   `snapshot_timeout`.
 //! - Memory: one piece at a time at either end.
 //!
 //! Does not: decide who needs a snapshot (openraft does), or resume a broken transfer.
 
 use std::{collections::BTreeMap, io, time::Duration};
 
-use openraft::alias::VoteOf;
+use openraft::{
+    alias::VoteOf,
+    async_runtime::{Instant, Select2},
+};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
@@ -25,7 +31,7 @@ use crate::{
     rpc::{self, Chunk},
     runtime::Runtime,
     storage::{Receiving, SnapshotFile, Snapshots},
-    transport::{Kind, Lane, Message, Peer, Transport},
+    transport::{CallError, Kind, Lane, Message, Peer, Transport},
 };
 
 /// The reply to a [`Chunk`].
@@ -39,6 +45,13 @@ pub(super) enum SnapshotReply<R: Runtime> {
     Done(VoteOf<Types<R>>),
 }
 
+/// What bounds a transfer, from [`Config`](crate::Config).
+pub(super) struct Limits {
+    pub(super) chunk_bytes: usize,
+    pub(super) piece_timeout: Duration,
+    pub(super) timeout: Duration,
+}
+
 /// Sends a snapshot and returns the receiver's vote.
 pub(super) async fn send<R: Runtime>(
     transport: &dyn Transport,
@@ -46,13 +59,13 @@ pub(super) async fn send<R: Runtime>(
     from: u64,
     vote: &VoteOf<Types<R>>,
     file: SnapshotFile,
-    chunk_bytes: usize,
-    timeout: Duration,
+    limits: Limits,
 ) -> Result<VoteOf<Types<R>>, Error> {
+    let deadline = R::Instant::now() + limits.timeout;
     let (vote, total) = (bytes::Bytes::from(codec::encode(vote)), file.bytes);
     let mut offset = 0;
-    while offset < total {
-        let source = file.clone();
+    while R::Instant::now() < deadline {
+        let (source, chunk_bytes) = (file.clone(), limits.chunk_bytes);
         let bytes = R::blocking(move || source.chunk(offset, chunk_bytes))
             .await
             .and_then(|read| read)
@@ -60,7 +73,17 @@ pub(super) async fn send<R: Runtime>(
         let chunk = Chunk { from, vote: vote.clone(), offset, total, bytes };
         let request =
             Message { kind: Kind::Snapshot, request: 0, body: codec::encode(&chunk).into() };
-        let reply = transport.call(peer, Lane::Snapshot, request, timeout).await?;
+        let reply = if offset < total {
+            transport.call(peer, Lane::Snapshot, request, limits.piece_timeout).await?
+        } else {
+            let remaining = deadline - R::Instant::now();
+            let installed = transport.call(peer, Lane::Snapshot, request, remaining);
+            let silent = silence::<R>(transport, peer, limits.piece_timeout);
+            match R::select2(installed, silent).await {
+                Select2::First(reply) => reply?,
+                Select2::Second(error) => return Err(error.into()),
+            }
+        };
         match rpc::read_reply::<SnapshotReply<R>>(&reply)? {
             SnapshotReply::Next(next) if next > offset => offset = next,
             SnapshotReply::Next(next) => {
@@ -69,7 +92,22 @@ pub(super) async fn send<R: Runtime>(
             SnapshotReply::Done(vote) => return Ok(vote),
         }
     }
-    Err(Error::Unknown(format!("all {total} bytes were sent, but none was the last")))
+    Err(Error::Unknown(format!("{offset} of {total} bytes were sent in time")))
+}
+
+/// Returns when the peer does not answer at all any more.
+async fn silence<R: Runtime>(
+    transport: &dyn Transport,
+    peer: &Peer,
+    timeout: Duration,
+) -> CallError {
+    loop {
+        R::sleep(timeout).await;
+        let probe = Message { kind: Kind::Probe, request: 0, body: bytes::Bytes::new() };
+        if let Err(error) = transport.call(peer, Lane::Control, probe, timeout).await {
+            return error;
+        }
+    }
 }
 
 /// Transfers on their way in.
@@ -81,12 +119,20 @@ pub(super) struct Inbox {
 #[derive(Debug)]
 struct Shelf {
     snapshots: Snapshots,
-    open: BTreeMap<u64, Receiving>,
+    open: BTreeMap<u64, Transfer>,
+    /// Files that were whole: their names are not used again, for they may be waiting to be installed.
+    whole: u64,
+}
+
+#[derive(Debug)]
+struct Transfer {
+    name: u64,
+    receiving: Receiving,
 }
 
 impl Inbox {
     pub(super) fn new(snapshots: Snapshots) -> Self {
-        Self { shelf: Mutex::new(Some(Shelf { snapshots, open: BTreeMap::new() })) }
+        Self { shelf: Mutex::new(Some(Shelf { snapshots, open: BTreeMap::new(), whole: 0 })) }
     }
 
     /// Lets go of the disk; takes nothing more.
@@ -102,27 +148,31 @@ impl Inbox {
     ) -> io::Result<Result<SnapshotFile, u64>> {
         let mut shelf = self.shelf.lock().await;
         let shelf = shelf.as_mut().ok_or_else(|| io::Error::other("the node is stopping"))?;
-        let receiving = shelf.open.remove(&chunk.from);
-        let snapshots = shelf.snapshots.clone();
-        let from = chunk.from;
+        let (from, snapshots, open) = (chunk.from, shelf.snapshots.clone(), &mut shelf.open);
+        let transfer = open.remove(&from);
+        let free = || (shelf.whole..).find(|name| open.values().all(|other| other.name != *name));
+        let name = transfer.as_ref().map(|transfer| transfer.name).or_else(free).unwrap_or(from);
         let step = R::blocking(move || {
-            let mut receiving = match receiving {
-                _ if chunk.offset == 0 => snapshots.receive(chunk.from)?,
-                Some(receiving) if receiving.bytes() == chunk.offset => receiving,
+            let mut receiving = match transfer {
+                _ if chunk.offset == 0 => snapshots.receive(name)?,
+                Some(Transfer { receiving, .. }) if receiving.bytes() == chunk.offset => receiving,
                 _ => return Err(io::Error::other("out of order; start again")),
             };
-            receiving.append(&chunk.bytes)?;
-            match receiving.bytes() >= chunk.total {
-                true => receiving.finish().map(Step::Whole),
-                false => Ok(Step::Open(receiving)),
+            if chunk.bytes.is_empty() && chunk.offset == chunk.total {
+                return receiving.finish().map(Step::Whole);
             }
+            receiving.append(&chunk.bytes)?;
+            Ok(Step::Open(receiving))
         })
         .await??;
         Ok(match step {
-            Step::Whole(file) => Ok(file),
+            Step::Whole(file) => {
+                shelf.whole = shelf.whole.max(name + 1);
+                Ok(file)
+            }
             Step::Open(receiving) => {
                 let next = receiving.bytes();
-                shelf.open.insert(from, receiving);
+                shelf.open.insert(from, Transfer { name, receiving });
                 Err(next)
             }
         })

@@ -18,6 +18,7 @@ use std::{
     collections::BTreeSet,
     io,
     marker::PhantomData,
+    panic::{self, AssertUnwindSafe},
     sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
@@ -90,11 +91,30 @@ impl<R: Runtime> SharedState<R> {
         answer.map(Bytes::from).map_err(|e| Error::Refused(format!("not a query: {e}")))
     }
 
-    fn change<T>(&self, change: impl FnOnce(&mut State<R>) -> io::Result<T>) -> io::Result<T> {
-        let mut state =
-            self.0.write().map_err(|_poisoned| io::Error::other("the state machine panicked"))?;
-        change(&mut state)
+    /// The state as of now. Quick.
+    fn capture(&self) -> io::Result<State<R>> {
+        caught(|| self.look(State::capture).map_err(io::Error::other))
     }
+
+    /// Changes the state. A panic on the way poisons the lock, for the state may be half changed.
+    fn change<T>(&self, change: impl FnOnce(&mut State<R>) -> io::Result<T>) -> io::Result<T> {
+        caught(|| {
+            let state = self.0.write();
+            let mut state =
+                state.map_err(|_poisoned| io::Error::other("the state machine panicked before"))?;
+            change(&mut state)
+        })
+    }
+}
+
+/// Makes an error of a panic in the user's code. openraft would not notice that the task which
+/// applies is gone, and the node would neither go on nor stop.
+fn caught<T>(run: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    panic::catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
+        let said = panic.downcast_ref::<String>().map(String::as_str);
+        let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+        Err(io::Error::other(format!("the state machine panicked: {said}")))
+    })
 }
 
 impl<R: Runtime> State<R> {
@@ -228,7 +248,7 @@ impl<R: Runtime> RaftSnapshotBuilder<Types<R>> for StateMachineStore<R> {
     type SnapshotData = SnapshotFile;
 
     async fn build_snapshot(&mut self) -> Result<SnapshotOf<Types<R>, SnapshotFile>, io::Error> {
-        let captured = self.state.look(State::capture).map_err(io::Error::other)?;
+        let captured = self.state.capture()?;
         // What was applied may not be durable here yet: a leader applies what its followers hold.
         // A built snapshot must not run ahead of the log, or a lost log could not be told from one.
         durable(|done| self.log.append(Vec::new(), done)).await?;
@@ -277,7 +297,7 @@ impl<R: Runtime> RaftStateMachine<Types<R>> for StateMachineStore<R> {
         file: SnapshotFile,
     ) -> Result<(), io::Error> {
         let snapshots = self.snapshots.clone();
-        let mut next = self.state.look(State::capture).map_err(io::Error::other)?;
+        let mut next = self.state.capture()?;
         let (file, next) = R::blocking(move || {
             // Durable under its name before anything else: openraft purges the log next.
             let file = snapshots.publish(file)?;

@@ -5,6 +5,8 @@
 //! Invariants
 //! - A message over a cut link is lost, in the direction that is cut; the caller waits for its
 //!   timeout, as on a real network.
+//! - Cluster, node id and disk id are checked as the real handshake checks them.
+//! - A closed door neither serves nor sends, and what is under way through it ends there.
 //! - Order and timing follow from the runtime alone, so a deterministic runtime gives a
 //!   deterministic cluster.
 //!
@@ -18,8 +20,14 @@ use std::{
     time::Duration,
 };
 
+use tokio::sync::Semaphore;
+
 use super::{BoxFuture, CallError, Lane, Message, Peer, Service, Transport};
-use crate::{error::StartError, runtime::Runtime};
+use crate::{
+    error::StartError,
+    runtime::{Runtime, Select3},
+    storage::Identity,
+};
 
 /// The wires between the nodes of a test. Clones are the same network.
 #[derive(Clone, Default)]
@@ -29,14 +37,43 @@ pub struct MemoryNetwork {
 
 #[derive(Default)]
 struct Wires {
-    serving: BTreeMap<String, Arc<dyn Service>>,
+    serving: BTreeMap<String, Serving>,
     cut: BTreeSet<(String, String)>,
 }
 
+#[derive(Clone)]
+struct Serving {
+    who: Identity,
+    service: Arc<dyn Service>,
+    open: Open,
+}
+
+/// Has no permits, ever: waiting for one ends when the door is closed.
+type Open = Arc<Semaphore>;
+
 impl MemoryNetwork {
-    /// The network door of whoever has this address.
-    pub fn transport<R: Runtime>(&self, addr: impl Into<String>) -> Arc<dyn Transport> {
-        Arc::new(Plug::<R> { network: self.clone(), addr: addr.into(), runtime: PhantomData })
+    /// The network door of a node. It serves at `addr`, as `who` and as nobody else.
+    pub fn node<R: Runtime>(&self, addr: impl Into<String>, who: &Identity) -> Arc<dyn Transport> {
+        self.plug::<R>(addr.into(), who.cluster.clone(), Some(who.clone()))
+    }
+
+    /// The network door of a client of the cluster named, whose links can be cut like any other.
+    pub fn client<R: Runtime>(
+        &self,
+        addr: impl Into<String>,
+        cluster: impl Into<String>,
+    ) -> Arc<dyn Transport> {
+        self.plug::<R>(addr.into(), cluster.into(), None)
+    }
+
+    fn plug<R: Runtime>(
+        &self,
+        addr: String,
+        cluster: String,
+        who: Option<Identity>,
+    ) -> Arc<dyn Transport> {
+        let (network, open) = (self.clone(), Arc::new(Semaphore::new(0)));
+        Arc::new(Plug::<R> { network, addr, cluster, who, open, runtime: PhantomData })
     }
 
     /// Cuts the link from one address to another, in that direction.
@@ -71,6 +108,9 @@ impl fmt::Debug for MemoryNetwork {
 struct Plug<R> {
     network: MemoryNetwork,
     addr: String,
+    cluster: String,
+    who: Option<Identity>,
+    open: Open,
     runtime: PhantomData<fn() -> R>,
 }
 
@@ -80,16 +120,45 @@ impl<R> fmt::Debug for Plug<R> {
     }
 }
 
+/// Where a message goes.
+enum Way {
+    To(Serving),
+    /// Over a cut link: nobody will ever answer.
+    Nowhere,
+}
+
 impl<R: Runtime> Plug<R> {
-    async fn exchange(&self, to: &Peer, request: Message, timeout: Duration) -> Option<Message> {
-        let (there, back) =
-            ((self.addr.clone(), to.addr.clone()), (to.addr.clone(), self.addr.clone()));
-        let service = {
-            let wires = self.network.wires();
-            (!wires.cut.contains(&there)).then(|| wires.serving.get(&to.addr).cloned()).flatten()
-        };
-        let reply = service?.serve(request, timeout).await;
-        (!self.network.wires().cut.contains(&back)).then_some(reply)
+    /// Who is there, if it is the one that is meant. `Err` is the reason, for people.
+    fn find(&self, to: &Peer) -> Result<Way, String> {
+        if self.open.is_closed() {
+            return Err("the transport is closed".into());
+        }
+        let wires = self.network.wires();
+        if wires.cut.contains(&(self.addr.clone(), to.addr.clone())) {
+            return Ok(Way::Nowhere);
+        }
+        let serving = wires.serving.get(&to.addr).ok_or("nobody listens")?;
+        let Identity { cluster, node, disk, .. } = &serving.who;
+        if *cluster != self.cluster {
+            return Err(format!("this is cluster {cluster:?}, not {:?}", self.cluster));
+        }
+        if to.node.is_some_and(|meant| meant != *node) {
+            return Err(format!("this is node {node}"));
+        }
+        if to.disk.is_some_and(|meant| meant != *disk) {
+            return Err(format!("node {node} has another disk: its data was lost"));
+        }
+        Ok(Way::To(serving.clone()))
+    }
+
+    async fn exchange(&self, way: Way, to: &Peer, request: Message, timeout: Duration) -> Message {
+        if let Way::To(serving) = way {
+            let reply = serving.service.serve(request, timeout).await;
+            if !self.network.wires().cut.contains(&(to.addr.clone(), self.addr.clone())) {
+                return reply;
+            }
+        }
+        std::future::pending().await
     }
 }
 
@@ -102,34 +171,51 @@ impl<R: Runtime> Transport for Plug<R> {
         timeout: Duration,
     ) -> BoxFuture<'a, Result<Message, CallError>> {
         Box::pin(async move {
-            let (addr, link) = (to.addr.clone(), (self.addr.clone(), to.addr.clone()));
-            let (absent, cut) = {
-                let wires = self.network.wires();
-                (!wires.serving.contains_key(&addr), wires.cut.contains(&link))
+            let way = self
+                .find(to)
+                .map_err(|reason| CallError::NotSent { to: to.to_string(), reason })?;
+            let there = match &way {
+                Way::To(serving) => serving.open.clone(),
+                Way::Nowhere => Arc::new(Semaphore::new(0)),
             };
-            if absent && !cut {
-                let reason = "nobody listens".to_owned();
-                return Err(CallError::NotSent { to: to.to_string(), reason });
+            let exchange = self.exchange(way, to, request, timeout);
+            let ended = R::select3(self.open.acquire(), there.acquire(), exchange);
+            let lost = |reason: &str| CallError::Lost { to: to.to_string(), reason: reason.into() };
+            match R::timeout(timeout, ended).await {
+                Ok(Select3::Third(reply)) => Ok(reply),
+                Ok(Select3::First(_) | Select3::Second(_)) => Err(lost("the connection broke")),
+                Err(_elapsed) => Err(lost("timed out")),
             }
-            let exchange = async {
-                match self.exchange(to, request, timeout).await {
-                    Some(reply) => reply,
-                    None => std::future::pending().await,
-                }
-            };
-            R::timeout(timeout, exchange).await.map_err(|_elapsed| CallError::Lost {
-                to: to.to_string(),
-                reason: "timed out".into(),
-            })
         })
     }
 
     fn listen(&self, service: Arc<dyn Service>) -> BoxFuture<'_, Result<(), StartError>> {
-        self.network.wires().serving.insert(self.addr.clone(), service);
-        Box::pin(async { Ok(()) })
+        Box::pin(async move {
+            let who = self.who.clone().ok_or_else(|| {
+                StartError::Config("transport: a client does not listen".to_owned())
+            })?;
+            let serving = Serving { who, service, open: self.open.clone() };
+            let mut wires = self.network.wires();
+            if wires.serving.contains_key(&self.addr) {
+                let source = std::io::ErrorKind::AddrInUse.into();
+                return Err(StartError::Bind { addr: self.addr.clone(), source });
+            }
+            wires.serving.insert(self.addr.clone(), serving);
+            Ok(())
+        })
     }
 
     fn close(&self) {
-        self.network.wires().serving.remove(&self.addr);
+        self.open.close();
+        let served = {
+            let mut wires = self.network.wires();
+            let own = wires
+                .serving
+                .get(&self.addr)
+                .is_some_and(|serving| Arc::ptr_eq(&serving.open, &self.open));
+            if own { wires.serving.remove(&self.addr) } else { None }
+        };
+        // Dropped outside the lock: the service may hold the last handle of a whole node.
+        drop(served);
     }
 }

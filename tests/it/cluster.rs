@@ -1,13 +1,18 @@
 //! A cluster in one thread, on in-memory doors: what the stories are told with.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io::{Read, Write},
+    sync::Arc,
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 use sixbells::{
-    Builder, Config, Doors, Node, Role, StateMachine,
+    Builder, Config, Doors, Node, Role, StartError, StateMachine, Status,
     runtime::{AsyncRuntime, TokioRuntime},
-    storage::{MemoryDisk, MemoryLog},
-    transport::memory::MemoryNetwork,
+    storage::{Disk, MemoryDisk, MemoryLog},
+    transport::{Transport, memory::MemoryNetwork},
 };
 
 /// A map from numbers to numbers. `Add` shows a command applied twice.
@@ -49,12 +54,33 @@ pub(crate) struct Remains {
     pub(crate) log: MemoryLog,
 }
 
+impl Remains {
+    /// What a power cut leaves: the files, and the part of the log that was synced. A task of the dead
+    /// process that is still about changes neither.
+    pub(crate) fn crash(&self) -> Remains {
+        let disk = MemoryDisk::default();
+        for name in self.disk.names().unwrap() {
+            let mut bytes = Vec::new();
+            self.disk.open(&name).unwrap().read_to_end(&mut bytes).unwrap();
+            disk.create(&name).unwrap().write_all(&bytes).unwrap();
+        }
+        Remains { disk, log: self.log.crash() }
+    }
+}
+
+type WrapTransport = Arc<dyn Fn(u64, Arc<dyn Transport>) -> Arc<dyn Transport> + Send + Sync>;
+type WrapDisk = Box<dyn Fn(u64, MemoryDisk) -> Arc<dyn Disk> + Send + Sync>;
+
 /// Nodes 1, 2, 3, ... at addresses `n1`, `n2`, `n3`, ...
 pub(crate) struct Cluster {
     pub(crate) network: MemoryNetwork,
     pub(crate) nodes: BTreeMap<u64, Node<Ledger>>,
     pub(crate) remains: BTreeMap<u64, Remains>,
     pub(crate) config: Config,
+    /// Puts a fault between a node and its network.
+    pub(crate) wrap_transport: WrapTransport,
+    /// Puts a fault between a node and its files.
+    pub(crate) wrap_disk: WrapDisk,
     size: u64,
 }
 
@@ -63,31 +89,54 @@ pub(crate) fn addr(id: u64) -> String {
 }
 
 impl Cluster {
-    pub(crate) async fn start(size: u64, config: Config) -> Self {
-        let mut cluster = Self {
+    /// A cluster of which no node has started yet.
+    pub(crate) fn new(size: u64, config: Config) -> Self {
+        Self {
             network: MemoryNetwork::default(),
             nodes: BTreeMap::new(),
             remains: (1..=size).map(|id| (id, Remains::default())).collect(),
             config,
+            wrap_transport: Arc::new(|_, transport| transport),
+            wrap_disk: Box::new(|_, disk| Arc::new(disk)),
             size,
-        };
-        for id in 1..=size {
-            cluster.start_node(id).await;
         }
+    }
+
+    pub(crate) async fn start(size: u64, config: Config) -> Self {
+        let mut cluster = Self::new(size, config);
+        cluster.start_all().await;
         cluster
+    }
+
+    pub(crate) async fn start_all(&mut self) {
+        for id in 1..=self.size {
+            self.start_node(id).await;
+        }
     }
 
     /// Starts an initial member on what it left behind.
     pub(crate) async fn start_node(&mut self, id: u64) {
+        self.try_start_node(id).await.unwrap();
+    }
+
+    pub(crate) async fn try_start_node(&mut self, id: u64) -> Result<(), StartError> {
         let peers = (1..=self.size).map(|id| (id, addr(id)));
-        let node = self.start_on(id, |builder| builder.peers(peers)).await;
+        let node = self.start_on(id, |builder| builder.peers(peers)).await?;
+        self.nodes.insert(id, node);
+        Ok(())
+    }
+
+    /// Starts a node that is to be added, on an empty disk.
+    pub(crate) async fn start_newcomer(&mut self, id: u64) {
+        self.remains.insert(id, Remains::default());
+        let node = self.start_on(id, |builder| builder).await.unwrap();
         self.nodes.insert(id, node);
     }
 
-    /// Starts a node that is to be added.
-    pub(crate) async fn start_newcomer(&mut self, id: u64) {
+    /// Starts a node that is a cluster of its own.
+    pub(crate) async fn start_loner(&mut self, id: u64) {
         self.remains.insert(id, Remains::default());
-        let node = self.start_on(id, |builder| builder).await;
+        let node = self.start_on(id, |builder| builder.peers([(id, addr(id))])).await.unwrap();
         self.nodes.insert(id, node);
     }
 
@@ -95,16 +144,37 @@ impl Cluster {
         &self,
         id: u64,
         set: impl FnOnce(Builder<Ledger>) -> Builder<Ledger>,
-    ) -> Node<Ledger> {
+    ) -> Result<Node<Ledger>, StartError> {
         let Remains { disk, log } = self.remains[&id].clone();
-        let network = self.network.clone();
+        let (network, wrap) = (self.network.clone(), self.wrap_transport.clone());
         let doors = Doors {
-            disk: Arc::new(disk),
+            disk: (self.wrap_disk)(id, disk),
             log: Arc::new(log),
-            transport: Box::new(move |_| network.transport::<TokioRuntime>(addr(id))),
+            transport: Box::new(move |who| wrap(id, network.node::<TokioRuntime>(addr(id), who))),
         };
         let builder = set(Node::<Ledger>::builder(id)).config(self.config.clone());
-        builder.start_with::<TokioRuntime>(doors).await.unwrap()
+        builder.start_with::<TokioRuntime>(doors).await
+    }
+
+    pub(crate) fn node(&self, id: u64) -> &Node<Ledger> {
+        &self.nodes[&id]
+    }
+
+    pub(crate) fn status(&self, id: u64) -> Status {
+        self.nodes[&id].status()
+    }
+
+    /// The running nodes but for the one given.
+    pub(crate) fn others(&self, id: u64) -> Vec<u64> {
+        self.nodes.keys().copied().filter(|other| *other != id).collect()
+    }
+
+    /// Cuts a node off from all others.
+    pub(crate) fn isolate(&self, id: u64) {
+        let others: Vec<String> = self.remains.keys().map(|id| addr(*id)).collect();
+        let others: Vec<&str> =
+            others.iter().map(String::as_str).filter(|o| *o != addr(id)).collect();
+        self.network.isolate(&addr(id), &others);
     }
 
     /// Waits until somebody leads and says so itself.
@@ -126,11 +196,17 @@ impl Cluster {
 
     /// Ends a node's process: what was synced stays.
     pub(crate) async fn crash(&mut self, id: u64) {
-        let node = self.nodes.remove(&id).unwrap();
-        let left = &self.remains[&id];
-        let remains = Remains { disk: left.disk.clone(), log: left.log.crash() };
-        drop(node);
+        let remains = self.remains[&id].crash();
         self.remains.insert(id, remains);
+        drop(self.nodes.remove(&id));
+    }
+
+    /// Ends all processes in the same instant.
+    pub(crate) fn power_cut(&mut self) {
+        for remains in self.remains.values_mut() {
+            *remains = remains.crash();
+        }
+        self.nodes.clear();
     }
 
     /// Waits until every node has applied the same entries, and checks that their states agree.
@@ -160,4 +236,9 @@ pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
         TokioRuntime::sleep(Duration::from_millis(10)).await;
     }
     panic!("never came true within a minute: {what}");
+}
+
+/// Lets (paused) time pass, in a story in which nothing is to happen.
+pub(crate) async fn pass(seconds: u64) {
+    TokioRuntime::sleep(Duration::from_secs(seconds)).await;
 }

@@ -1,5 +1,18 @@
 //! The library's stories, one a file, in one binary.
 
+#![expect(clippy::unwrap_used, reason = "a story that meets what it did not expect ends there")]
+
 mod cluster;
+mod crashes;
+mod damage;
+mod faults;
+mod garbage;
+mod leadership;
+mod lost_disk;
+mod membership;
 mod one_thread;
+mod real;
+mod sessions;
+mod snapshots;
+mod tap;
 mod tidy;

@@ -16,7 +16,7 @@ async fn start(id: u64, network: &MemoryNetwork, disk: &MemoryDisk, log: &Memory
     let doors = Doors {
         disk: Arc::new(disk.clone()),
         log: Arc::new(log.clone()),
-        transport: Box::new(move |_| network.transport::<TokioRuntime>(format!("n{id}"))),
+        transport: Box::new(move |who| network.node::<TokioRuntime>(format!("n{id}"), who)),
     };
     let peers = (1..=3).map(|id| (id, format!("n{id}")));
     let builder = Node::<Sum>::builder(id).peers(peers).config(Config::default());
@@ -34,7 +34,7 @@ async fn commands_count_once_while_leaders_come_and_go() {
         nodes.insert(id, start(id, &network, &MemoryDisk::default(), &MemoryLog::default()).await);
     }
     let addrs = ["n1", "n2", "n3"];
-    let transport = network.transport::<TokioRuntime>("client");
+    let transport = network.client::<TokioRuntime>("client", "sixbells");
     let client =
         Client::<Sum>::with_transport::<TokioRuntime>(transport, addrs, ClientConfig::default());
     let client = client.unwrap();

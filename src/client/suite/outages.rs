@@ -66,11 +66,8 @@ async fn lives_through_a_failover() {
     client.write(1).await.unwrap();
     TokioRuntime::sleep(ms(10)).await;
     assert_eq!(client.write(10).await, Ok(11), "carried out by the old leader, told by the new");
-    assert!(
-        net.elapsed() < ms(3_000),
-        "two pauses at most after the new leader: {:?}",
-        net.elapsed()
-    );
+    // The rest of a pause, and at most three more to get round to the new leader: 250 ms each.
+    assert!(net.elapsed() < ms(900 + 4 * 250 + 50), "{:?}", net.elapsed());
 }
 
 /// Each attempt tells the node how long its answer is wanted; work for nobody is load for nothing.

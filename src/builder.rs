@@ -1,0 +1,246 @@
+//! Setting a node up: the wiring diagram in code.
+//!
+//! Owns [`Builder`], which puts the doors, the consensus engine and the state together. Whoever wants
+//! to know what talks to what reads [`Builder::start_with`].
+//!
+//! ```text
+//!   Handle ---> Strong ---> openraft ---> Log ---------> LogStore (wal, sled, memory)
+//!   clients -->   |            |  \-----> Networks ----> Transport (tcp, simulated)
+//!   (Server)      \-- reads    \--------> StateMachineStore -> Applier = Machine + Sessions
+//!                       \-> SharedState <--------/    \-> Snapshots -> Disk
+//! ```
+//!
+//! Invariants: a node that does not start has served nothing, and holds neither port nor directory.
+//!
+//! Does not: choose the user's runtime or read configuration files.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    marker::PhantomData,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use crate::{
+    config::Config,
+    error::StartError,
+    machine::StateMachine,
+    node::{Held, Node},
+    recovery,
+    runtime::{self, Runtime, TokioRuntime},
+    storage::{Disk, Identity, LogEngine, LogStore, OsDisk, open_log},
+    strong::{Log, Networks, Raft, Server, StateMachineStore, Strong, observe, raft_config},
+    transport::{
+        Transport,
+        tcp::{NodeOptions, TcpTransport},
+    },
+};
+
+/// Makes the network door of the node with this identity.
+pub type MakeTransport = Box<dyn FnOnce(&Identity) -> Arc<dyn Transport> + Send>;
+
+/// What a node needs of the outside world. [`Builder::start`] brings the real ones; a test kit
+/// brings simulated ones to [`Builder::start_with`].
+pub struct Doors {
+    /// Where identity and snapshots are kept.
+    pub disk: Arc<dyn Disk>,
+    /// Where the log is kept.
+    pub log: Arc<dyn LogStore>,
+    /// Makes the network door, once the node's identity is known.
+    pub transport: MakeTransport,
+}
+
+impl fmt::Debug for Doors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Doors").field("disk", &self.disk).field("log", &self.log).finish()
+    }
+}
+
+/// Sets a node up.
+#[derive(Clone, Debug)]
+pub struct Builder<S> {
+    id: u64,
+    cluster: String,
+    data_dir: Option<PathBuf>,
+    peers: BTreeMap<u64, String>,
+    listen: Option<String>,
+    routes: BTreeMap<u64, String>,
+    config: Config,
+    log_engine: LogEngine,
+    /// Always off; a test shows what would happen otherwise.
+    leader_restore: Option<bool>,
+    machine: PhantomData<fn() -> S>,
+}
+
+impl<S: StateMachine> Builder<S> {
+    pub(crate) fn new(id: u64) -> Self {
+        Self {
+            id,
+            cluster: "sixbells".into(),
+            data_dir: None,
+            peers: BTreeMap::new(),
+            listen: None,
+            routes: BTreeMap::new(),
+            config: Config::default(),
+            log_engine: LogEngine::default(),
+            leader_restore: Some(false),
+            machine: PhantomData,
+        }
+    }
+
+    /// The directory for log and snapshots. It belongs to this node alone and is created if need be.
+    pub fn data_dir(mut self, dir: impl AsRef<Path>) -> Self {
+        self.data_dir = Some(dir.as_ref().to_owned());
+        self
+    }
+
+    /// The initial members, this node included: ids and addresses (`host:port`), the same on each of
+    /// them. The cluster is formed when all of them have started once; later restarts need only a
+    /// majority. A node that is to join an existing cluster has no peers: see [`Node::add`].
+    pub fn peers<A: Into<String>>(mut self, peers: impl IntoIterator<Item = (u64, A)>) -> Self {
+        self.peers.extend(peers.into_iter().map(|(id, addr)| (id, addr.into())));
+        self
+    }
+
+    /// The cluster's name; nodes and clients of another are refused. Default `sixbells`.
+    pub fn cluster(mut self, name: impl Into<String>) -> Self {
+        self.cluster = name.into();
+        self
+    }
+
+    /// The address to listen on, if it is not this node's own among the peers: to listen on all
+    /// interfaces, say, or to join a cluster later.
+    pub fn listen(mut self, addr: impl Into<String>) -> Self {
+        self.listen = Some(addr.into());
+        self
+    }
+
+    /// Reaches a peer at another address than the one the cluster knows, as behind a proxy.
+    pub fn route(mut self, peer: u64, addr: impl Into<String>) -> Self {
+        self.routes.insert(peer, addr.into());
+        self
+    }
+
+    /// Limits and timeouts. Default [`Config::default`].
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// The log engine. Fixed once the data directory was used. Default [`LogEngine::Wal`].
+    pub fn log_engine(mut self, engine: LogEngine) -> Self {
+        self.log_engine = engine;
+        self
+    }
+
+    /// Plants openraft's default back, for the test that shows why it is off.
+    #[cfg(test)]
+    pub(crate) fn plant_leader_restore(mut self) -> Self {
+        self.leader_restore = None;
+        self
+    }
+
+    /// Starts a node in strong mode on the real disk, network and clock. Needs a tokio runtime.
+    ///
+    /// Returns once the node listens; writes wait for the first leader by themselves.
+    ///
+    /// # Errors
+    /// [`StartError`] says what is wrong; nothing was served.
+    pub async fn start(self) -> Result<Node<S>, StartError> {
+        self.config.check()?;
+        let missing = |what: &str| StartError::Config(what.to_owned());
+        let dir = self.data_dir.clone().ok_or_else(|| missing("no data_dir is set"))?;
+        let listen = self.listen.clone().or_else(|| self.peers.get(&self.id).cloned());
+        let listen = listen.ok_or_else(|| missing("neither listen nor an own address is set"))?;
+        let (engine, path) = (self.log_engine, dir.clone());
+        let wanted = self.identity::<TokioRuntime>();
+        let opened = TokioRuntime::blocking(move || {
+            let disk = Arc::new(OsDisk::open(&path)?);
+            // The identity is looked at first, for opening a log that is not there creates one. It is
+            // written last, so where it is, a log was.
+            if Identity::find(&*disk, &wanted)?.is_some() {
+                recovery::require_log(&path.join(engine.to_string()))?;
+            }
+            let log = open_log(engine, &path)?;
+            Ok::<_, StartError>((disk, log))
+        });
+        let (disk, log) =
+            opened.await.map_err(|e| StartError::io(format!("open {}", dir.display()), e))??;
+        let (config, routes) = (self.config.clone(), self.routes.clone());
+        let transport = Box::new(move |identity: &Identity| {
+            let options = NodeOptions {
+                cluster: identity.cluster.clone(),
+                node: identity.node,
+                disk: identity.disk,
+                listen,
+                connections_max: config.connections_max,
+                client_frame_bytes_max: config.command_bytes_max + FRAME_SLACK_BYTES,
+                routes,
+            };
+            Arc::new(TcpTransport::node(options)) as Arc<dyn Transport>
+        });
+        self.start_with::<TokioRuntime>(Doors { disk, log, transport }).await
+    }
+
+    /// Starts a node in strong mode on the doors given.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn start_with<R: Runtime>(self, doors: Doors) -> Result<Node<S>, StartError> {
+        self.config.check()?;
+        let Doors { disk, log, transport } = doors;
+        let (identity, snapshots, snapshot, state) = {
+            let (wanted, disk, log) = (self.identity::<R>(), disk.clone(), log.clone());
+            let recovered = R::blocking(move || recovery::recover::<S, R>(wanted, &disk, &*log));
+            recovered.await.map_err(|e| StartError::io("recover", e))??
+        };
+        tracing::info!(%identity, log = ?log.state(), snapshot = ?snapshot, "start");
+        let transport = transport(&identity);
+        let config = Arc::new(self.config);
+        let store = StateMachineStore::new(state.clone(), snapshots.clone(), snapshot, log.clone());
+        let raft = Raft::<R>::new(
+            identity.node,
+            Arc::new(raft_config(&identity, &config, self.leader_restore)?),
+            Networks::new(identity.node, transport.clone(), config.clone()),
+            Log::new(log.clone(), config.append_bytes_max),
+            store,
+        );
+        let held = Held::new(log, disk);
+        let raft = match raft.await {
+            Ok(raft) => raft,
+            Err(error) => {
+                held.release::<R>().await;
+                return Err(StartError::io("start consensus", std::io::Error::other(error)));
+            }
+        };
+        let strong =
+            Arc::new(Strong::new(identity, config, raft, state, transport.clone(), snapshots));
+        if let Err(error) = transport.listen(Arc::new(Server(strong.clone()))).await {
+            strong.stop().await;
+            held.release::<R>().await;
+            return Err(error);
+        }
+        runtime::spawn::<R>(observe::watch::<R>(strong.identity.node, strong.raft.metrics()));
+        let (forming, peers) = (strong.clone(), self.peers);
+        runtime::spawn::<R>(async move {
+            if let Err(error) = forming.form(&peers).await {
+                tracing::error!(%error, "forming the cluster failed");
+            }
+        });
+        Ok(Node::running(strong, held))
+    }
+
+    fn identity<R: Runtime>(&self) -> Identity {
+        Identity {
+            cluster: self.cluster.clone(),
+            node: self.id,
+            disk: 1 + R::random_below(u64::MAX - 1),
+            engine: self.log_engine.to_string(),
+        }
+    }
+}
+
+/// Room in a frame beyond the largest command: for what stands around it, and so that a command a
+/// little too large is answered with `TooLarge` and not with a closed connection.
+const FRAME_SLACK_BYTES: usize = 64 << 10;
