@@ -103,7 +103,9 @@ impl<R: Runtime> Control for Running<R> {
     }
 }
 
-/// A running node. Dropping it stops serving at once, without handing the leadership over.
+/// A running node. Dropping it stops serving at once, without handing the leadership over; port and
+/// data directory are free a moment later, once the last [`Handle`] of it is dropped, too.
+/// [`Node::shutdown`] leaves nothing behind when it returns.
 pub struct Node<S> {
     handle: Handle<S>,
     control: Arc<dyn Control>,

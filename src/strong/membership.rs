@@ -19,6 +19,7 @@ use openraft::{
     ChangeMembers, ServerState,
     alias::SerdeInstantOf,
     async_runtime::{Instant, watch::WatchReceiver},
+    errors::{ChangeMembershipError, ClientWriteError, RaftError},
 };
 
 use super::{Leader, Strong, Types, types::from_raft, write_error};
@@ -146,11 +147,13 @@ impl<R: Runtime> Strong<R> {
                     return Err(Error::Refused(format!("node {lost} is not a member")));
                 }
                 self.take_in(node, &addr, deadline).await?;
-                let mut voters: std::collections::BTreeSet<u64> =
-                    self.membership().voter_ids().collect();
-                voters.remove(&lost);
-                voters.insert(node);
-                self.change(ChangeMembers::ReplaceAllVoters(voters), false, deadline).await
+                // Relative to what the members are when it is carried out, like every change.
+                let leave = match self.is_voter(lost) {
+                    true => ChangeMembers::RemoveVoters([lost].into()),
+                    false => ChangeMembers::RemoveNodes([lost].into()),
+                };
+                let join = ChangeMembers::AddVoterIds([node].into());
+                self.change(ChangeMembers::Batch(vec![join, leave]), false, deadline).await
             }
             Admin::TransferLeadership { to } => self.hand_over(to, deadline).await,
         }
@@ -218,9 +221,15 @@ impl<R: Runtime> Strong<R> {
         retain: bool,
         deadline: R::Instant,
     ) -> Result<(), Error> {
-        match R::timeout_at(deadline, self.raft.change_membership(change, retain)).await {
-            Ok(changed) => changed.map(drop).map_err(write_error),
-            Err(_elapsed) => Err(Error::Unknown("no majority answered in time".into())),
+        loop {
+            let changing = self.raft.change_membership(change.clone(), retain);
+            match R::timeout_at(deadline, changing).await {
+                Ok(Err(error)) if is_busy(&error) && self.pause(deadline).await => {}
+                Ok(changed) => return changed.map(drop).map_err(write_error),
+                Err(_elapsed) => {
+                    return Err(Error::Unknown("no majority answered in time".into()));
+                }
+            }
         }
     }
 
@@ -332,6 +341,16 @@ impl<R: Runtime> Strong<R> {
             fault,
         }
     }
+}
+
+/// Whether another change is under way, or the leader too new: it will pass.
+fn is_busy<R: Runtime>(error: &RaftError<Types<R>, ClientWriteError<Types<R>>>) -> bool {
+    matches!(
+        error,
+        RaftError::APIError(ClientWriteError::ChangeMembershipError(
+            ChangeMembershipError::InProgress(_) | ChangeMembershipError::UncommittedLeaderLog(_)
+        ))
+    )
 }
 
 fn age_ms<R: Runtime>(acked: SerdeInstantOf<Types<R>>) -> u64 {

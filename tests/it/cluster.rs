@@ -55,16 +55,25 @@ pub(crate) struct Remains {
 }
 
 impl Remains {
-    /// What a power cut leaves: the files, and the part of the log that was synced. A task of the dead
+    /// What a power cut leaves: the part of the log that was synced, and the files. A task of the dead
     /// process that is still about changes neither.
     pub(crate) fn crash(&self) -> Remains {
-        let disk = MemoryDisk::default();
-        for name in self.disk.names().unwrap() {
-            let mut bytes = Vec::new();
-            self.disk.open(&name).unwrap().read_to_end(&mut bytes).unwrap();
-            disk.create(&name).unwrap().write_all(&bytes).unwrap();
+        // The log first: with a dead log no further snapshot is built, and none is purged for.
+        let log = self.log.crash();
+        loop {
+            let names = self.disk.names().unwrap();
+            let copied = names.iter().try_fold(MemoryDisk::default(), |disk, name| {
+                let mut bytes = Vec::new();
+                self.disk.open(name)?.read_to_end(&mut bytes)?;
+                disk.create(name)?.write_all(&bytes)?;
+                std::io::Result::Ok(disk)
+            });
+            match copied {
+                Ok(disk) if self.disk.names().unwrap() == names => return Remains { disk, log },
+                // Its last task renamed or removed a file meanwhile.
+                Ok(_) | Err(_) => {}
+            }
         }
-        Remains { disk, log: self.log.crash() }
     }
 }
 

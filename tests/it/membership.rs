@@ -185,3 +185,28 @@ async fn adding_a_node_that_does_not_run_changes_nothing() {
     let status = cluster.status(leader);
     assert!(status.voters.len() == 3 && status.learners.is_empty(), "{status}");
 }
+
+/// Three operators change the members at once, each through another node. Each change is relative to
+/// those before it: none is refused for being second, and none undoes another.
+#[tokio::test(start_paused = true)]
+async fn changes_at_the_same_time_are_all_carried_out() {
+    let mut cluster = Cluster::start(3, Config::default()).await;
+    let leader = cluster.leader().await;
+    cluster.add(leader, 1, 1).await.unwrap();
+    for newcomer in 4..=6 {
+        cluster.start_newcomer(newcomer).await;
+    }
+    let lost = if leader == 3 { 2 } else { 3 };
+    let (four, five, six) = futures_util::future::join3(
+        cluster.node(1).add(4, addr(4)),
+        cluster.node(2).add(5, addr(5)),
+        cluster.node(3).replace(lost, 6, addr(6)),
+    )
+    .await;
+    assert_eq!((four, five, six), (Ok(()), Ok(()), Ok(())));
+    let expected: Vec<u64> = (1..=6).filter(|id| *id != lost).collect();
+    let status = cluster.status(leader);
+    assert_eq!(status.voters.keys().copied().collect::<Vec<_>>(), expected, "{status}");
+    assert!(status.learners.is_empty(), "{status}");
+    assert_eq!(cluster.add(4, 1, 1).await, Ok(2));
+}
