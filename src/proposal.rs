@@ -20,12 +20,22 @@
 use std::fmt;
 
 use bytes::Bytes;
+use rand::Rng;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::codec::{CodecError, FORMAT};
+use crate::{
+    codec::{CodecError, FORMAT},
+    runtime::Runtime,
+};
 
 /// Names one request of a user, from the client's first attempt to the log entry: 128 random bits.
 pub(crate) type RequestId = u128;
+
+/// A new request's name.
+pub(crate) fn request_id<R: Runtime>() -> RequestId {
+    let mut rng = R::thread_rng();
+    (u128::from(rng.next_u64()) << 64) | u128::from(rng.next_u64())
+}
 
 /// Longest idempotency key, in bytes. Keys are kept in memory on every node.
 pub(crate) const KEY_BYTES_MAX: usize = 256;

@@ -15,8 +15,10 @@
 //!
 //! Does not: send, sleep or read a clock; or decide what the caller is told.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use super::{attempt::Failure, breaker::Breakers};
 use crate::{error::Error, transport::CallError};
@@ -91,17 +93,13 @@ impl Candidates {
 
     /// The address for a request's next attempt.
     pub(super) fn pick(&mut self, course: &mut Course, now: Duration) -> String {
-        let addr = match self.unasked(course, now) {
-            Some(addr) => addr.to_owned(),
-            None => {
-                course.asked.clear();
-                course.first_round = false;
-                let open =
-                    |c: &Self| c.breakers.least_recently_failed(c.order(course)).map(str::to_owned);
-                let permitted = self.unasked(course, now).map(str::to_owned);
-                permitted.or_else(|| open(self)).expect("invariant: there is an address")
-            }
-        };
+        if self.unasked(course, now).is_none() {
+            course.asked.clear();
+            course.first_round = false;
+        }
+        let longest_ago = || self.breakers.least_recently_failed(self.order(course));
+        let addr = self.unasked(course, now).or_else(longest_ago);
+        let addr = addr.expect("invariant: there is an address").to_owned();
         self.breakers.dial(&addr, now);
         course.asked.insert(addr.clone());
         addr
@@ -128,11 +126,6 @@ impl Candidates {
     /// The node at `addr` replied, or may have received the request.
     pub(super) fn reached(&mut self, addr: &str) {
         self.breakers.worked(addr);
-    }
-
-    /// The leader as known; else the first address.
-    pub(super) fn likeliest(&self) -> &str {
-        self.leader.as_deref().unwrap_or(&self.addrs[0])
     }
 
     /// Learns who listens at an address; only configured ones are remembered.
@@ -178,12 +171,14 @@ impl Candidates {
         match error {
             Error::TooLarge(_) | Error::Refused(_) | Error::SessionExpired => Next::Stop,
             _ if course.aim == Aim::Nearest => Next::Stop,
-            Error::NotLeader { leader: Some((node, hint)) }
-                if self.follow(course, addr, *node, hint, now) =>
-            {
-                Next::Follow
+            Error::NotLeader { leader: Some((node, hint)) } => {
+                if self.follow(course, addr, *node, hint, now) {
+                    return Next::Follow;
+                }
+                self.no_leader(addr);
+                Next::Pause
             }
-            Error::NotLeader { .. } | Error::Unknown(_) | Error::Stopped(_) => {
+            Error::NotLeader { leader: None } | Error::Unknown(_) | Error::Stopped(_) => {
                 self.no_leader(addr);
                 Next::Pause
             }

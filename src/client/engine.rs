@@ -39,13 +39,21 @@ use crate::{
     applier::Outcome,
     error::Error,
     handle::Engine,
-    proposal::{Origin, Proposal, RequestId},
+    proposal::{Origin, Proposal, RequestId, request_id},
     rpc,
     runtime::Runtime,
     sequencer::{SessionSlot, Ticket},
     status::Status,
-    strong::request_id,
     transport::{BoxFuture, Kind, Message, Transport},
+};
+
+/// How is the node that a write would be sent to?
+const STATUS: Request<'static, Status> = Request {
+    kind: Kind::Status,
+    id: 0,
+    aim: Aim::Leader,
+    body: &Bytes::new,
+    answer: rpc::read_reply,
 };
 
 /// Carries the verbs out on a cluster elsewhere.
@@ -191,14 +199,7 @@ impl<R: Runtime> Remote<R> {
 
     /// Asks one node how it is, and remembers who it is. One attempt.
     async fn status_from(&self, addr: &str, deadline: R::Instant) -> Result<Status, Error> {
-        let request = Request {
-            kind: Kind::Status,
-            id: 0,
-            aim: Aim::Nearest,
-            body: &Bytes::new,
-            answer: rpc::read_reply::<Status>,
-        };
-        let status = self.attempt(addr, &request, deadline).await?;
+        let status = self.attempt(addr, &STATUS, deadline).await?;
         self.candidates().identified(addr, status.id);
         Ok(status)
     }
@@ -265,9 +266,9 @@ impl<R: Runtime> Engine for Remote<R> {
 impl<R: Runtime> RemoteEngine for Remote<R> {
     fn status(&self, addr: Option<String>) -> BoxFuture<'_, Result<Status, Error>> {
         Box::pin(async move {
-            let work = async |_id, deadline| {
-                let addr = addr.unwrap_or_else(|| self.candidates().likeliest().to_owned());
-                self.status_from(&addr, deadline).await
+            let work = async |_id, deadline| match &addr {
+                Some(addr) => self.status_from(addr, deadline).await,
+                None => self.carry_out(&STATUS, deadline).await,
             };
             self.admitted("status", 0, work).await
         })

@@ -141,8 +141,8 @@ impl<S: StateMachine> Client<S> {
         self.handle.read_local(query).await
     }
 
-    /// How the node is that a write would be sent to: the leader, if this client knows it, else the
-    /// first address. One attempt.
+    /// How the node is that this client talks to: the leader, if it knows it, else the first
+    /// address that can be reached.
     ///
     /// # Errors
     /// As [`read`](Self::read).
@@ -150,7 +150,8 @@ impl<S: StateMachine> Client<S> {
         self.engine.status(None).await
     }
 
-    /// How the node at an address is, one of the cluster's or not. One attempt.
+    /// How the node at an address is, whether `connect` was given it or not. One attempt, at most
+    /// [`ClientConfig::attempt_timeout`].
     ///
     /// # Errors
     /// As [`read`](Self::read).

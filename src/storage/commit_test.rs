@@ -224,7 +224,8 @@ fn the_last_handle_may_be_dropped_by_a_done() {
 fn callers_wait_for_a_disk_that_is_far_behind() {
     let bench = Bench::new(Fault::None);
     bench.fake.gated.store(true, SeqCst);
-    let count = QUEUE_WRITES as u64 + 200;
+    // The group that is stuck may itself be as large as the queue.
+    let count = 2 * QUEUE_WRITES as u64 + 200;
     thread::scope(|scope| {
         let bench = &bench;
         let (log, call) = (bench.log(), bench.call.clone());

@@ -245,26 +245,27 @@ impl Step {
         self.removed += usize::from(slot.values);
     }
 
+    fn append(mut self, db: &Db, mut records: &[Record]) -> io::Result<Self> {
+        while !records.is_empty() {
+            let mut bytes = 0;
+            let fits = records.iter().take_while(|record| {
+                bytes += record.payload.len();
+                bytes <= SLOT_BYTES
+            });
+            let (slot, rest) = records.split_at(fits.count().max(1));
+            if self.bytes > STEP_BYTES {
+                self = Step::new(self.finish(db)?);
+            }
+            self.put(slot);
+            self.index.meta.last = slot.last().map(|record| record.id);
+            records = rest;
+        }
+        Ok(self)
+    }
+
     fn apply(mut self, db: &Db, op: &Op) -> io::Result<Self> {
         match op {
-            Op::Append(records) => {
-                let mut rest = &records[..];
-                while !rest.is_empty() {
-                    let mut bytes = 0;
-                    let fits = rest.iter().take_while(|record| {
-                        bytes += record.payload.len();
-                        bytes <= SLOT_BYTES
-                    });
-                    let (slot, more) = rest.split_at(fits.count().max(1));
-                    if self.bytes > STEP_BYTES {
-                        self = Step::new(self.finish(db)?);
-                    }
-                    self.put(slot);
-                    let last = slot.last().map(|record| record.id);
-                    self.index.meta.last = last;
-                    rest = more;
-                }
-            }
+            Op::Append(records) => self = self.append(db, records)?,
             Op::TruncateAfter(_) => self = self.truncate(db, op)?,
             Op::Purge(_) => {
                 self.index.meta.apply(op);
@@ -335,12 +336,17 @@ impl Engine for Sled {
         let mut index = self.lock();
         let mut step = Step::new(std::mem::take(&mut *index));
         let mut bytes = 0;
+        // Appends that follow each other share slots: the store's cost is by value, not by byte.
+        let mut appended = Vec::new();
         for op in ops {
             if let Op::Append(records) = op {
                 bytes += records.iter().map(|record| record.payload.len() as u64).sum::<u64>();
+                appended.extend_from_slice(records);
+                continue;
             }
-            step = step.apply(&self.db, op)?;
+            step = step.append(&self.db, &std::mem::take(&mut appended))?.apply(&self.db, op)?;
         }
+        step = step.append(&self.db, &appended)?;
         *index = step.finish(&self.db)?;
         Ok(bytes)
     }

@@ -115,8 +115,10 @@ fn a_purge_in_several_steps_may_be_interrupted() {
     for upto in [LogId { term: 1, index: 2700 }, LogId { term: 3, index: 9000 }] {
         let dir = tempfile::tempdir().unwrap();
         let opened = reopen(dir.path()).unwrap();
-        let ops: Vec<Op> = (0..3000).map(|i| append(1, i..i + 1)).collect();
-        opened.engine.write(&ops).unwrap();
+        // One slot for each, for they are written one by one.
+        for index in 0..3000 {
+            opened.engine.write(&[append(1, index..index + 1)]).unwrap();
+        }
         // The first step of such a purge, as a crash leaves it.
         let mut step = Step::new(opened.engine.lock().clone());
         step.index.meta.apply(&Op::Purge(upto));

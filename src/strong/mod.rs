@@ -47,7 +47,6 @@ use openraft::{
     async_runtime::{Instant, watch::WatchReceiver},
     errors::{ClientWriteError, ForwardToLeader, LinearizableReadError, RaftError},
 };
-use rand::Rng;
 
 pub(crate) use self::{
     log::Log,
@@ -63,7 +62,7 @@ use crate::{
     config::Config,
     error::Error,
     handle::Engine,
-    proposal::{Origin, Proposal, RequestId},
+    proposal::{Origin, Proposal, RequestId, request_id},
     rpc,
     runtime::Runtime,
     sequencer::SessionSlot,
@@ -123,6 +122,7 @@ impl<R: Runtime> Strong<R> {
             tracing::warn!(%error, "the consensus engine did not end well");
         }
         self.inbox.close().await;
+        self.transport.closed().await;
     }
 
     /// Takes a snapshot of what is applied now; returns once it is durable.
@@ -311,12 +311,6 @@ impl<R: Runtime> Strong<R> {
             None => Leader::Unknown,
         }
     }
-}
-
-/// 128 random bits.
-pub(crate) fn request_id<R: Runtime>() -> RequestId {
-    let mut rng = R::thread_rng();
-    (u128::from(rng.next_u64()) << 64) | u128::from(rng.next_u64())
 }
 
 /// What an error of openraft's says about a write.

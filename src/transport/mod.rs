@@ -117,6 +117,12 @@ pub trait Transport: Send + Sync + fmt::Debug + 'static {
     /// [`StartError::Bind`] when the address cannot be listened on.
     fn listen(&self, service: Arc<dyn Service>) -> BoxFuture<'_, Result<(), StartError>>;
 
-    /// Stops serving and closes every connection. Calls under way end with [`CallError::Lost`].
+    /// Stops serving and closes every connection. Calls under way end with an error, at once.
     fn close(&self);
+
+    /// Waits, after [`close`](Self::close), until nothing is left and the address is free. A network
+    /// without sockets has nothing to wait for.
+    fn closed(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
 }

@@ -39,7 +39,7 @@ fn kill_again_and_again(engine: LogEngine) {
         let mut child = spawn(engine, dir.path(), rng.random());
         let mut output = BufReader::new(child.stdout.take().unwrap());
         let mut text = String::new();
-        for _ in 0..rng.random_range(5..500) {
+        for _ in 0..rng.random_range(5..300) {
             if output.read_line(&mut text).unwrap() == 0 {
                 break;
             }

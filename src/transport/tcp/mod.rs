@@ -11,7 +11,7 @@
 //! - Connections, queues, requests being served and handshakes all have limits; what is over a limit
 //!   is refused or waits in the sender's socket.
 //! - Whatever arrives on the port, the worst it does is to close its own connection.
-//! - Once [`TcpTransport::closed`] returns, no task and no socket is left and the port is free.
+//! - Once [`Transport::closed`] returns, no task and no socket is left and the port is free.
 //!
 //! Does not: encrypt or authenticate. Run it on a network you trust.
 
@@ -112,11 +112,6 @@ impl TcpTransport {
     /// Where it listens; `None` before [`Transport::listen`] has succeeded.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         self.local_addr.get().copied()
-    }
-
-    /// Waits, after [`Transport::close`], until every task has ended and the port is free again.
-    pub async fn closed(&self) {
-        self.tasks.ended().await;
     }
 
     /// The link to a peer, made if there is none; `None` when closed.
@@ -233,6 +228,10 @@ impl Transport for TcpTransport {
         for calls in links.into_values().flatten().flatten() {
             calls.close("the transport was closed");
         }
+    }
+
+    fn closed(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.tasks.ended())
     }
 }
 
