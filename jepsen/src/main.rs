@@ -45,10 +45,14 @@ fn main() -> ExitCode {
             return exit.into();
         }
     };
-    let result = match &cli.command {
+    let run = || match &cli.command {
         Command::Run(args) => command::run::run(args),
         Command::Check(args) => command::check::run(args),
         Command::Node(args) => command::node::run(args),
+    };
+    // A panic has been reported by now. Its own exit code would stand for nothing here.
+    let Ok(result) = std::panic::catch_unwind(run) else {
+        return Exit::HarnessFailure.into();
     };
     match result {
         Ok(exit) => exit.into(),

@@ -24,7 +24,7 @@ use tokio::time::{Instant, sleep};
 use crate::checker::budget::Budget;
 use crate::checker::stats::Stats;
 use crate::checker::{Explanation, Verdict};
-use crate::cluster::{Cluster, Plan};
+use crate::cluster::{Cluster, Death, Plan};
 use crate::history::{EventType, Process, Recorder, Worker, pairing};
 use crate::load::{self, Load, Pace, Reads};
 use crate::nemesis::{Fault, Schedule};
@@ -231,10 +231,10 @@ impl Trial {
 /// Nodes that ended by themselves, each with its last words.
 fn deaths(cluster: &Cluster, folder: &RunFolder) -> Vec<Check> {
     let deaths = cluster.deaths().so_far();
-    let check = |death: &crate::cluster::Death| {
+    let check = |death: &Death| {
         let log = folder.node_log(death.node);
-        let sentence =
-            format!("node {} by itself: {}; see {}", death.node, death.how, log.display());
+        let Death { node, how } = death;
+        let sentence = format!("node {node} {how}; its log is {}", log.display());
         let text = std::fs::read_to_string(&log).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         let tail = lines.iter().skip(lines.len().saturating_sub(TAIL_LINES));

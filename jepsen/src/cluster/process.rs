@@ -5,6 +5,7 @@
 //!
 //! Invariants:
 //! - a process has one owner, the task that watches it: when that is dropped, it is killed;
+//! - it has a process group of its own: a Ctrl-C meant for the harness must not look like a crash;
 //! - its standard input is a pipe that closes with this process, however this one ends, and a node
 //!   takes that as the order to shut down: no node outlives its harness;
 //! - [`Process::kill`] and [`Process::close`] return once the process is gone and reaped;
@@ -27,12 +28,12 @@ const SHUTDOWN_MAX: Duration = Duration::from_secs(15);
 /// How long the system may take to make a process stand still.
 const STOP_MAX: Duration = Duration::from_secs(2);
 
-/// A node that ended though nobody told it to.
+/// A node that ended though nobody told it to, or not as it was told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Death {
     /// Which node.
     pub node: u64,
-    /// How it ended, in words.
+    /// What it did, in words that follow its name.
     pub how: String,
 }
 
@@ -42,7 +43,7 @@ pub struct Deaths(watch::Sender<Vec<Death>>);
 
 impl Deaths {
     fn enter(&self, node: u64, how: String) {
-        tracing::error!(node, how, "a node ended by itself");
+        tracing::error!("node {node} {how}");
         self.0.send_modify(|deaths| deaths.push(Death { node, how }));
     }
 
@@ -82,7 +83,7 @@ impl Process {
         command: &mut Command,
         deaths: &Arc<Deaths>,
     ) -> anyhow::Result<Self> {
-        let child = command.stdin(Stdio::piped()).kill_on_drop(true).spawn();
+        let child = command.stdin(Stdio::piped()).process_group(0).kill_on_drop(true).spawn();
         let child = child.with_context(|| format!("start node {node}"))?;
         let raw = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         let pid = raw.with_context(|| format!("node {node} has no process id"))?;
@@ -165,16 +166,16 @@ async fn watch(
     let stdin = child.stdin.take();
     let order = tokio::select! {
         biased;
-        status = child.wait() => return deaths.enter(node, words(status)),
+        status = child.wait() => return deaths.enter(node, words("by itself", status)),
         order = &mut orders => order,
     };
     if let Ok(Order::Close) = order {
         drop(stdin);
         match timeout(SHUTDOWN_MAX, child.wait()).await {
             Ok(Ok(status)) if status.success() => return,
-            Ok(status) => return deaths.enter(node, words(status)),
+            Ok(status) => return deaths.enter(node, words("when told to shut down", status)),
             Err(_elapsed) => {
-                let late = format!("it did not shut down within {} s", SHUTDOWN_MAX.as_secs());
+                let late = format!("did not shut down within {} s", SHUTDOWN_MAX.as_secs());
                 deaths.enter(node, late);
             }
         }
@@ -184,18 +185,18 @@ async fn watch(
     let status = child.wait().await;
     let killed = |status: &ExitStatus| status.signal() == Some(Signal::KILL.as_raw());
     if !status.as_ref().is_ok_and(killed) {
-        deaths.enter(node, words(status));
+        deaths.enter(node, words("by itself", status));
     }
 }
 
-fn words(status: std::io::Result<ExitStatus>) -> String {
+fn words(when: &str, status: std::io::Result<ExitStatus>) -> String {
     match status {
         Ok(status) => match (status.code(), status.signal()) {
-            (Some(code), _) => format!("it ended with exit status {code}"),
-            (None, Some(signal)) => format!("it was ended by signal {signal}"),
-            (None, None) => format!("it ended: {status}"),
+            (Some(code), _) => format!("ended {when}, with exit status {code}"),
+            (None, Some(signal)) => format!("ended {when}, by signal {signal}"),
+            (None, None) => format!("ended {when}: {status}"),
         },
-        Err(error) => format!("it could not be waited for: {error}"),
+        Err(error) => format!("could not be waited for: {error}"),
     }
 }
 
@@ -217,7 +218,7 @@ mod tests {
         let deaths = Arc::new(Deaths::default());
         let process = shell("exit 3", &deaths);
         timeout(Duration::from_secs(5), deaths.first()).await.unwrap();
-        let how = "it ended with exit status 3".to_owned();
+        let how = "ended by itself, with exit status 3".to_owned();
         assert_eq!(deaths.so_far(), [Death { node: 7, how }]);
         process.kill().await;
         assert_eq!(deaths.so_far().len(), 1);
@@ -236,6 +237,7 @@ mod tests {
         shell("cat > /dev/null", &deaths).close().await;
         assert_eq!(deaths.so_far(), []);
         shell("cat > /dev/null; exit 4", &deaths).close().await;
-        assert_eq!(deaths.so_far().len(), 1);
+        let how = "ended when told to shut down, with exit status 4".to_owned();
+        assert_eq!(deaths.so_far(), [Death { node: 7, how }]);
     }
 }
