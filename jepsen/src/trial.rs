@@ -151,6 +151,7 @@ impl Trial {
         report: &mut Report,
     ) -> anyhow::Result<Vec<Worker>> {
         let load = Load::new(&self.workload, cluster, recorder, self.pace, self.reads).await?;
+        tell(&format!("load and faults for {} s", self.time_limit.as_secs()));
         let (conductor, stop) = watch::channel(false);
         let schedule = Schedule::new(self.pace.seed, &self.faults, self.interval);
         let nemesis = async {

@@ -55,8 +55,8 @@ fn loaded(store: &TempDir, arguments: &str) -> Child {
     let mut command = harness(store, arguments);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let log = latest(store).join("harness.log");
-    wait_for("the cluster is ready", || {
-        fs::read_to_string(&log).is_ok_and(|log| log.contains("ready after"))
+    wait_for("the load begins", || {
+        fs::read_to_string(&log).is_ok_and(|log| log.contains("load and faults"))
     });
     sleep(Duration::from_millis(500));
     child
