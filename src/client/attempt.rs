@@ -17,7 +17,6 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use openraft::async_runtime::Instant;
 
 use super::{
     candidates::{Aim, Course, Next},
@@ -27,7 +26,7 @@ use super::{
 use crate::{
     error::Error,
     proposal::RequestId,
-    runtime::Runtime,
+    runtime::{Instant, Runtime},
     transport::{CallError, Kind, Lane, Message, Peer},
 };
 

@@ -26,7 +26,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use openraft::async_runtime::Instant;
+
 use tokio::sync::Semaphore;
 
 use super::{
@@ -41,7 +41,7 @@ use crate::{
     handle::Engine,
     proposal::{Origin, Proposal, RequestId, request_id},
     rpc,
-    runtime::Runtime,
+    runtime::{Instant, Runtime},
     sequencer::{SessionSlot, Ticket},
     status::Status,
     transport::{BoxFuture, Kind, Message, Transport},

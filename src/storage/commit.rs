@@ -186,6 +186,11 @@ impl<E: Engine> LogStore for GroupCommit<E> {
         }
     }
 
+    fn read_recent(&self, range: Range<u64>, bytes_max: u64) -> Option<Vec<Record>> {
+        let (older, newer, _) = self.shared.lock().split(&range, bytes_max);
+        older.is_empty().then_some(newer)
+    }
+
     fn append(&self, records: Vec<Record>, done: Done) {
         self.push(Op::Append(records), Some(done));
     }

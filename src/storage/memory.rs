@@ -151,6 +151,16 @@ impl MemoryLog {
             done(if failed { Err(io::Error::other("the log's sync failed")) } else { Ok(()) });
         }
     }
+
+    fn entries(&self, range: Range<u64>, bytes_max: u64) -> Vec<Record> {
+        let inner = self.lock();
+        let entries = inner.now.entries.range(inner.now.state.clip(&range));
+        let records = entries.map(|(&index, (term, payload))| Record {
+            id: LogId { term: *term, index },
+            payload: payload.clone(),
+        });
+        take_bytes(records, bytes_max)
+    }
 }
 
 impl LogStore for MemoryLog {
@@ -159,13 +169,11 @@ impl LogStore for MemoryLog {
     }
 
     fn read(&self, range: Range<u64>, bytes_max: u64) -> io::Result<Vec<Record>> {
-        let inner = self.lock();
-        let entries = inner.now.entries.range(inner.now.state.clip(&range));
-        let records = entries.map(|(&index, (term, payload))| Record {
-            id: LogId { term: *term, index },
-            payload: payload.clone(),
-        });
-        Ok(take_bytes(records, bytes_max))
+        Ok(self.entries(range, bytes_max))
+    }
+
+    fn read_recent(&self, range: Range<u64>, bytes_max: u64) -> Option<Vec<Record>> {
+        Some(self.entries(range, bytes_max))
     }
 
     fn append(&self, records: Vec<Record>, done: Done) {

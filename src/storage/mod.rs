@@ -133,6 +133,9 @@ pub trait LogStore: Send + Sync + fmt::Debug + 'static {
     /// Damage (`InvalidData`, naming file and offset) or an IO error. State is unchanged.
     fn read(&self, range: Range<u64>, bytes_max: u64) -> io::Result<Vec<Record>>;
 
+    /// What [`read`](Self::read) would return, if that needs no disk. Never waits.
+    fn read_recent(&self, range: Range<u64>, bytes_max: u64) -> Option<Vec<Record>>;
+
     /// Appends entries that follow the last one. With no records it is a barrier: `done` is called
     /// once everything before it is durable.
     fn append(&self, records: Vec<Record>, done: Done);

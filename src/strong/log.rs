@@ -5,7 +5,7 @@
 //! Invariants
 //! - A vote is durable before `save_vote` returns; an append is acknowledged to openraft after its
 //!   sync; truncation and purging are durable before they return.
-//! - Reads of more than a moment run where they do not hold up other tasks.
+//! - Reads that need the disk run where they do not hold up other tasks.
 //!
 //! Does not: cache, group or sync. The store does.
 
@@ -47,8 +47,13 @@ impl<R: Runtime> Log<R> {
     }
 
     async fn read(&self, from: u64, to: u64, bytes: u64) -> io::Result<Vec<EntryOf<Types<R>>>> {
-        let store = self.store.clone();
-        let records = R::blocking(move || store.read(from..to, bytes)).await??;
+        let records = match self.store.read_recent(from..to, bytes) {
+            Some(records) => records,
+            None => {
+                let store = self.store.clone();
+                R::blocking(move || store.read(from..to, bytes)).await??
+            }
+        };
         records.into_iter().map(to_entry::<R>).collect()
     }
 }

@@ -2,3 +2,4 @@
 
 mod cluster;
 mod one_thread;
+mod tidy;

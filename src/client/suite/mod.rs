@@ -18,7 +18,6 @@ use std::{
     time::Duration,
 };
 
-use openraft::async_runtime::Instant;
 use serde::{Deserialize, Serialize};
 
 use super::{Client, ClientConfig};
@@ -28,7 +27,7 @@ use crate::{
     machine::{StateMachine, Typed},
     proposal::{Origin, Proposal},
     rpc,
-    runtime::{AsyncRuntime, TokioRuntime},
+    runtime::{AsyncRuntime, Instant, TokioRuntime},
     status::{Role, Status},
     transport::{BoxFuture, CallError, Kind, Lane, Message, Peer, Service, Transport},
 };
