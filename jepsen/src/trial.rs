@@ -97,6 +97,7 @@ impl Trial {
             Err(error) => report.failures.push(format!("{error:#}")),
         }
         report.checks.extend(panics(self.plan.nodes, folder));
+        report.notes.push(snapshots(self.plan.nodes, folder));
         folder.write_history(&recorder.events()).context("write the history")?;
         tell("checking the history");
         self.judge(&recorder, &mut report);
@@ -254,6 +255,16 @@ fn panics(nodes: u64, folder: &RunFolder) -> Vec<Check> {
         Some(finding("logs", format!("node {node} panicked"), tail.collect()))
     };
     (1..=nodes).filter_map(panic).collect()
+}
+
+/// How often the path past the log was taken. A run without it says nothing about snapshots.
+fn snapshots(nodes: u64, folder: &RunFolder) -> String {
+    let logs: Vec<String> = (1..=nodes)
+        .map(|node| std::fs::read_to_string(folder.node_log(node)).unwrap_or_default())
+        .collect();
+    let count = |what: &str| logs.iter().map(|log| log.matches(what).count()).sum::<usize>();
+    let (taken, installed) = (count("snapshot taken"), count("snapshot installed"));
+    format!("{taken} snapshots taken, {installed} installed from another node")
 }
 
 fn finding(name: &str, sentence: String, operations: Vec<String>) -> Check {
