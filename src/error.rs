@@ -10,8 +10,6 @@ use std::{io, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::storage::Damage;
-
 /// Why an operation did not return a response.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -152,5 +150,23 @@ impl StartError {
             Some(damage) => StartError::Damaged(damage.clone()),
             None => StartError::Io { context: context.into(), source },
         }
+    }
+}
+
+/// Bytes on disk that are not what was written: the node stops and says where.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("damaged: {} at byte {offset}: {reason}", file.display())]
+pub struct Damage {
+    /// The file that holds the damage.
+    pub file: PathBuf,
+    /// Where in the file the first bad byte or record begins.
+    pub offset: u64,
+    /// What was expected and what was found.
+    pub reason: String,
+}
+
+impl From<Damage> for io::Error {
+    fn from(damage: Damage) -> Self {
+        io::Error::new(io::ErrorKind::InvalidData, damage)
     }
 }

@@ -64,7 +64,7 @@ pub mod transport;
 
 pub use client::{Client, ClientConfig};
 pub use config::Config;
-pub use error::{Error, StartError};
+pub use error::{Damage, Error, StartError};
 pub use handle::Handle;
 pub use machine::StateMachine;
 pub use node::{Builder, Doors, MakeTransport, Node};

@@ -27,15 +27,15 @@ use std::{
 
 use crate::{
     config::Config,
-    error::{Error, StartError},
+    error::{Damage, Error, StartError},
     handle::Handle,
     machine::{StateMachine, Typed},
     rpc::Admin,
     runtime::{self, Instant, Runtime, TokioRuntime},
     status::Status,
     storage::{
-        Damage, Disk, Identity, LogEngine, LogState, LogStore, OsDisk, SnapshotFile,
-        SnapshotOrigin, Snapshots, open_log,
+        Disk, Identity, LogEngine, LogState, LogStore, OsDisk, SnapshotFile, SnapshotOrigin,
+        Snapshots, open_log,
     },
     strong::{
         Log, Networks, Raft, Server, SharedState, StateMachineStore, Strong, observe, raft_config,

@@ -21,8 +21,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Damage, LogEngine};
-use crate::error::StartError;
+use super::LogEngine;
+use crate::error::{Damage, StartError};
 
 const MAGIC: &str = "sixbells-log";
 const VERSION: &str = "1";

@@ -16,10 +16,10 @@ use std::io::{Read, Write};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Damage, Disk};
+use super::Disk;
 use crate::{
     codec::{self, CodecError},
-    error::StartError,
+    error::{Damage, StartError},
 };
 
 const FILE: &str = "identity";

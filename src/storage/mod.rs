@@ -154,24 +154,6 @@ pub trait LogStore: Send + Sync + fmt::Debug + 'static {
     fn purge(&self, upto: LogId, done: Done);
 }
 
-/// Bytes on disk that are not what was written: the node stops and says where.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("damaged: {} at byte {offset}: {reason}", file.display())]
-pub struct Damage {
-    /// The file that holds the damage.
-    pub file: PathBuf,
-    /// Where in the file the first bad byte or record begins.
-    pub offset: u64,
-    /// What was expected and what was found.
-    pub reason: String,
-}
-
-impl From<Damage> for io::Error {
-    fn from(damage: Damage) -> Self {
-        io::Error::new(io::ErrorKind::InvalidData, damage)
-    }
-}
-
 /// What keeps the log on disk. A directory is written by one engine for good.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

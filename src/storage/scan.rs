@@ -21,8 +21,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::Damage;
-use crate::error::StartError;
+use crate::error::{Damage, StartError};
 
 /// How much may be decoded in search of a record behind a bad one. A torn tail is part of one
 /// group of writes, so a file on which this is spent was not merely torn.

@@ -33,13 +33,16 @@ use ::sled::{Batch, Config, Db, IVec};
 use bytes::BytesMut;
 
 use super::{
-    Damage, LogId, Record,
+    LogId, Record,
     commit::{Engine, Opened, guard},
     home::{Home, sync_dir},
     slot::{self, Meta},
     state::Op,
 };
-use crate::{codec, error::StartError};
+use crate::{
+    codec,
+    error::{Damage, StartError},
+};
 
 /// 17 values and their keys stay below the 128 KiB of which the module speaks.
 const VALUE_BYTES: usize = 7 << 10;

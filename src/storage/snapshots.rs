@@ -27,8 +27,8 @@ use std::{
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{Damage, Disk, DiskFile, LogId};
-use crate::codec;
+use super::{Disk, DiskFile, LogId};
+use crate::{codec, error::Damage};
 
 const MAGIC: &[u8; 4] = b"6BSN";
 const HEADER_BYTES: u64 = 9;

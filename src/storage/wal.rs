@@ -36,13 +36,13 @@ use raft_log::{
 };
 
 use super::{
-    Damage, LogId, LogState, Record, Vote,
+    LogId, LogState, Record, Vote,
     commit::{Engine, Opened, guard},
     home::Home,
     scan::{Chunk, Scanned, scan},
     state::Op,
 };
-use crate::error::StartError;
+use crate::error::{Damage, StartError};
 
 /// Payload the crate keeps in memory beside the newest file, which it never drops.
 const CACHE_BYTES: usize = 64 << 20;

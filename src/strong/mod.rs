@@ -54,7 +54,7 @@ pub(crate) use self::{
     serve::Server,
     settings::raft_config,
     state::{SharedState, StateMachineStore},
-    types::{Raft, Types},
+    types::Types,
 };
 use crate::{
     admission::Admission,
@@ -69,6 +69,9 @@ use crate::{
     storage::{Identity, LogId},
     transport::{BoxFuture, Kind, Lane, Message, Transport},
 };
+
+/// The consensus engine, as it is used here.
+pub(crate) type Raft<R> = openraft::Raft<Types<R>, StateMachineStore<R>>;
 
 /// How long to wait before asking again after a definite refusal, at most.
 const PAUSE_MS: u64 = 50;

@@ -17,7 +17,6 @@ use openraft::{
     vote::RaftLeaderId,
 };
 
-use super::state::StateMachineStore;
 use crate::{
     applier::Outcome,
     codec::{self, CodecError, FORMAT},
@@ -26,9 +25,6 @@ use crate::{
     status::Member,
     storage::{LogId, Record, Vote},
 };
-
-/// The consensus engine, as it is used here.
-pub(crate) type Raft<R> = openraft::Raft<Types<R>, StateMachineStore<R>>;
 
 /// openraft's type configuration.
 pub(crate) struct Types<R>(PhantomData<fn() -> R>);

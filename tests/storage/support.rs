@@ -10,9 +10,9 @@ use std::{
 use bytes::Bytes;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use sixbells::{
-    StartError,
+    Damage, StartError,
     storage::{
-        Damage, Done, LogEngine, LogId, LogState, LogStore, MemoryLog, Record, Vote, open_log_sized,
+        Done, LogEngine, LogId, LogState, LogStore, MemoryLog, Record, Vote, open_log_sized,
     },
 };
 
