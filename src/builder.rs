@@ -195,7 +195,8 @@ impl<S: StateMachine> Builder<S> {
             let recovered = R::blocking(move || recovery::recover::<S, R>(wanted, &disk, &*log));
             recovered.await.map_err(|e| StartError::io("recover", e))??
         };
-        tracing::info!(%identity, log = ?log.state(), snapshot = ?snapshot, "start");
+        let reached = snapshot.as_ref().and_then(|file| file.meta.last);
+        tracing::info!(%identity, log = ?log.state(), snapshot = ?reached, "start");
         let transport = transport(&identity);
         let config = Arc::new(self.config);
         let store = StateMachineStore::new(state.clone(), snapshots.clone(), snapshot, log.clone());

@@ -4,14 +4,17 @@
 //! it. The parts, in the order data flows through them:
 //!
 //! - [`generator`] decides what clients do, from a seed;
+//! - [`workload`] turns that into requests to the [`machine`] under test, and [`load`] sends them to
+//!   a [`cluster`] of real processes;
 //! - [`nemesis`] decides what breaks, from a seed, and [`proxy`] cuts links;
 //! - [`history`] records what happened, and reads foreign histories;
 //! - [`model`] says what a correct object would have answered;
 //! - [`checker`] compares the two and returns a three-valued verdict;
+//! - [`replicas`] compares what the nodes hold in the end;
 //! - [`report`] puts it into words, [`store`] keeps it.
 //!
-//! The code map ends there: real processes and clients are plugged in through [`nemesis::Target`]
-//! and [`history::Worker`].
+//! [`trial`] is one whole run. Other clusters are plugged in through [`nemesis::Target`], other
+//! clients through [`history::Worker`].
 //!
 //! Invariants of the whole:
 //! - every random choice comes from the run's seed, which every report repeats;
@@ -20,10 +23,16 @@
 //!   evidence.
 
 pub mod checker;
+pub mod cluster;
 pub mod generator;
 pub mod history;
+pub mod load;
+pub mod machine;
 pub mod model;
 pub mod nemesis;
 pub mod proxy;
+pub mod replicas;
 pub mod report;
 pub mod store;
+pub mod trial;
+pub mod workload;

@@ -1,4 +1,4 @@
-//! The command line of the test kit: `sixbells-jepsen check`.
+//! The command line of the test kit: `sixbells-jepsen run` and `check`.
 //!
 //! It parses arguments, hands them to the subcommand's own file under `command/`, and turns the
 //! result into an exit code: 0 valid, 1 invalid, 2 unknown, 254 bad arguments or bad input, 255
@@ -14,6 +14,8 @@ use clap::{Parser, Subcommand};
 use sixbells_jepsen::history::InputError;
 use sixbells_jepsen::report::Exit;
 
+use command::BadArguments;
+
 /// A Jepsen-style test kit: faults, recorded histories, and a verdict.
 ///
 /// Exit codes: 0 valid, 1 invalid, 2 unknown, 254 bad arguments or input, 255 harness failure.
@@ -26,7 +28,10 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Run(command::run::RunArgs),
     Check(command::check::CheckArgs),
+    #[command(hide = true)]
+    Node(command::node::NodeArgs),
 }
 
 fn main() -> ExitCode {
@@ -40,14 +45,20 @@ fn main() -> ExitCode {
             return exit.into();
         }
     };
-    let result = match &cli.command {
+    let run = || match &cli.command {
+        Command::Run(args) => command::run::run(args),
         Command::Check(args) => command::check::run(args),
+        Command::Node(args) => command::node::run(args),
+    };
+    // A panic has been reported by now. Its own exit code would stand for nothing here.
+    let Ok(result) = std::panic::catch_unwind(run) else {
+        return Exit::HarnessFailure.into();
     };
     match result {
         Ok(exit) => exit.into(),
         Err(error) => {
             eprintln!("{error:#}");
-            let input = error.is::<InputError>();
+            let input = error.is::<InputError>() || error.is::<BadArguments>();
             ExitCode::from(if input { Exit::BadArguments } else { Exit::HarnessFailure })
         }
     }

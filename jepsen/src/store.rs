@@ -11,6 +11,7 @@
 //!   results.json    the report
 //!   harness.log     what the harness did
 //!   node-1.log      one for each node
+//!   data/node-1/    what each node kept, unless the run was valid
 //! ```
 //!
 //! Invariants:
@@ -71,6 +72,19 @@ impl RunFolder {
     /// Where a node logs.
     pub fn node_log(&self, node: u64) -> PathBuf {
         self.path.join(format!("node-{node}.log"))
+    }
+
+    /// Where a node keeps its data.
+    pub fn node_data(&self, node: u64) -> PathBuf {
+        self.path.join("data").join(format!("node-{node}"))
+    }
+
+    /// Removes the data of all nodes: worth keeping only if something is wrong with it.
+    pub fn remove_data(&self) -> io::Result<()> {
+        match fs::remove_dir_all(self.path.join("data")) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Writes the history in both formats.

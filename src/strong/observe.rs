@@ -11,6 +11,7 @@ use openraft::{
     RaftMetrics,
     alias::WatchReceiverOf,
     async_runtime::{Instant, watch::WatchReceiver},
+    errors::Fatal,
 };
 
 use super::Types;
@@ -24,7 +25,15 @@ struct Standing {
     term: u64,
     leader: Option<u64>,
     voters: Vec<u64>,
-    stopped: Option<String>,
+    stopped: Option<Stopped>,
+}
+
+#[derive(Clone, PartialEq)]
+enum Stopped {
+    /// As it was told.
+    Ordered,
+    /// Because of this fault.
+    Fault(String),
 }
 
 /// Follows the metrics of a node until its engine is gone.
@@ -60,7 +69,8 @@ fn report(node: u64, before: Option<&Standing>, now: &Standing) {
         metrics::counter!("sixbells_raft_leader_changes_total").increment(1);
     }
     match stopped {
-        Some(reason) => tracing::error!(node, term, reason, "stopped"),
+        Some(Stopped::Fault(reason)) => tracing::error!(node, term, reason, "stopped"),
+        Some(Stopped::Ordered) => tracing::info!(node, term, "shut down"),
         None => tracing::info!(node, term, ?leader, ?voters, "standing"),
     }
 }
@@ -91,6 +101,9 @@ fn publish<R: Runtime>(metrics: &RaftMetrics<Types<R>>) -> Standing {
         term: metrics.current_term,
         leader: metrics.current_leader,
         voters: metrics.membership_config.membership().voter_ids().collect(),
-        stopped: metrics.running_state.as_ref().err().map(ToString::to_string),
+        stopped: metrics.running_state.as_ref().err().map(|fatal| match fatal {
+            Fatal::Stopped => Stopped::Ordered,
+            fault => Stopped::Fault(fault.to_string()),
+        }),
     }
 }

@@ -33,9 +33,9 @@ pub(crate) fn raft_config(
         replication_lag_threshold: config.log_keep_entries + config.snapshot_entries,
         snapshot_policy: SnapshotPolicy::LogsSinceLast(config.snapshot_entries),
         max_in_snapshot_log_to_keep: config.log_keep_entries,
-        // A little, often: sled gives no space back after a bulk purge. This is the least that is
-        // purged at once, so it may not dwarf what is kept.
-        purge_batch_size: config.log_keep_entries.clamp(1, 1_024),
+        // A little, often: sled gives no space back after a bulk purge. But a full batch is kept
+        // beside what is to be kept, so it must be small beside that.
+        purge_batch_size: (config.log_keep_entries / 4).clamp(1, 1_024),
         enable_pre_vote: Some(true),
         enable_leader_restore: leader_restore,
         ..openraft::Config::default()

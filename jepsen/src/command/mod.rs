@@ -1,8 +1,25 @@
 //! The subcommands, one file each.
 //!
 //! A command takes its parsed arguments, prints to standard output, and returns how it ended. An
-//! error it returns is bad input if it is an [`InputError`], and a failure of the harness otherwise.
+//! error it returns is the user's if it is an [`InputError`] or [`BadArguments`], and a failure of
+//! the harness otherwise.
 //!
 //! [`InputError`]: sixbells_jepsen::history::InputError
 
+use std::fmt;
+
 pub(crate) mod check;
+pub(crate) mod node;
+pub(crate) mod run;
+
+/// Arguments that can be parsed, but not be carried out.
+#[derive(Debug)]
+pub(crate) struct BadArguments(pub(crate) String);
+
+impl fmt::Display for BadArguments {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for BadArguments {}

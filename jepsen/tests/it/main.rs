@@ -4,7 +4,8 @@
 //! - `differential`: the search for linearizations against a judge that cannot be wrong;
 //! - `checkers`: each checker fails on a planted violation, and says why;
 //! - `histories`: recorded histories, from file to exit code;
-//! - `nemesis`: schedules against a cluster that only remembers.
+//! - `nemesis`: schedules against a cluster that only remembers;
+//! - `processes`: real runs through the binary, with real processes.
 //!
 //! What several stories need stands here.
 
@@ -16,6 +17,8 @@ mod differential;
 mod histories;
 #[cfg(test)]
 mod nemesis;
+#[cfg(test)]
+mod processes;
 
 use std::time::Duration;
 

@@ -1,0 +1,219 @@
+//! `run`: a test against real processes.
+//!
+//! In go the workload, the faults and the times; out come the report on standard output, whose last
+//! line is the verdict (with `--json`, the only line is one object), the run folder, and the exit
+//! code. Progress goes to standard error.
+//!
+//! Invariants:
+//! - everything random comes from `--seed`, and the replay command names it even if it was not given;
+//! - Ctrl-C, SIGTERM and SIGHUP end the run, its processes first, with its history written;
+//! - the nodes' data is kept unless the run was valid.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use sixbells::LogEngine;
+use sixbells_jepsen::cluster::Plan;
+use sixbells_jepsen::generator::{RegisterWorkload, SetWorkload};
+use sixbells_jepsen::load::{Pace, Reads};
+use sixbells_jepsen::nemesis::Fault;
+use sixbells_jepsen::report::{Exit, Report};
+use sixbells_jepsen::store::RunFolder;
+use sixbells_jepsen::trial::Trial;
+use sixbells_jepsen::workload::{Elements, Registers, Workload};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use super::BadArguments;
+
+/// Test a cluster of real processes on this machine, while it is being broken.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// What the clients do, and how it is judged.
+    #[arg(long, value_enum, default_value = "register")]
+    workload: WorkloadName,
+    /// What the cluster promises.
+    #[arg(long, value_enum, default_value = "strong")]
+    mode: Mode,
+    /// How many nodes.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=9))]
+    nodes: u64,
+    /// How many clients; client n asks node n modulo the number of nodes first.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    concurrency: u64,
+    /// Operations per second of all clients together.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    rate: u32,
+    /// How many seconds load and faults last.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    time_limit: u64,
+    /// What breaks: any of kill, pause, partition. Without it, nothing does.
+    #[arg(long, value_delimiter = ',', value_name = "FAULT,..")]
+    nemesis: Vec<Fault>,
+    /// Seconds from one step of the nemesis to the next: break, heal, break.
+    #[arg(long, value_name = "SECONDS", default_value_t = 5.0, value_parser = parse_interval)]
+    nemesis_interval: f64,
+    /// Decides everything random. Without it, the clock decides, and the report says how.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// What keeps the nodes' logs: wal or sled.
+    #[arg(long, default_value_t)]
+    log: LogEngine,
+    /// Where run folders are kept.
+    #[arg(long, value_name = "DIR", default_value = "store")]
+    store: PathBuf,
+    /// Print one JSON object instead of words.
+    #[arg(long)]
+    json: bool,
+    /// Plant a bug that the run must find.
+    #[arg(long, value_enum, hide = true)]
+    plant: Option<Plant>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum WorkloadName {
+    /// Read, write and compare-and-set on many registers: each must be linearizable.
+    Register,
+    /// Add unique elements to a set: none that was acknowledged may be lost.
+    Set,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Mode {
+    /// Agree on the order, then apply: linearizable.
+    Strong,
+    /// Apply, then agree on the order.
+    Eventual,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Plant {
+    /// Reads are answered from the state of the node that is asked, which may be stale.
+    LocalReads,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &RunArgs) -> anyhow::Result<Exit> {
+    if args.mode == Mode::Eventual {
+        let reason = "--mode eventual: eventual mode cannot be run yet; --mode strong can";
+        return Err(BadArguments(reason.to_owned()).into());
+    }
+    let seed = args.seed.unwrap_or_else(seed_of_the_clock);
+    let workload = args.workload(seed);
+    let replay = args.replay(seed);
+    let name = format!("{}-strong", workload.name());
+    let folder = RunFolder::create(&args.store, &name, seed, &replay)
+        .with_context(|| format!("make a run folder in {}", args.store.display()))?;
+    eprintln!("{}", folder.path().display());
+    log_to(&folder)?;
+    let faults = args.nemesis.clone();
+    let trial = Trial {
+        workload,
+        plan: Plan { nodes: args.nodes, engine: args.log },
+        pace: Pace { rate: f64::from(args.rate), concurrency: args.concurrency, seed },
+        reads: match args.plant {
+            Some(Plant::LocalReads) => Reads::Local,
+            None => Reads::Linearizable,
+        },
+        time_limit: Duration::from_secs(args.time_limit),
+        faults,
+        interval: Duration::from_secs_f64(args.nemesis_interval),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let report = runtime.block_on(async {
+        let interrupted = interruption()?;
+        trial.run(&folder, interrupted).await
+    })?;
+    let subject = folder.path().display().to_string();
+    let report = Report { subject, seed: Some(seed), replay: Some(replay), ..report };
+    folder.write_results(&report.json()).context("write the results")?;
+    if report.exit() == Exit::Valid {
+        folder.remove_data().context("remove the nodes' data")?;
+    }
+    match args.json {
+        true => println!("{}", report.json()),
+        false => println!("{}", report.words()),
+    }
+    Ok(report.exit())
+}
+
+impl RunArgs {
+    fn workload(&self, seed: u64) -> Arc<dyn Workload> {
+        match self.workload {
+            WorkloadName::Register => {
+                Arc::new(Registers(RegisterWorkload::new(seed, self.concurrency)))
+            }
+            WorkloadName::Set => Arc::new(Elements(SetWorkload::new(seed, self.concurrency))),
+        }
+    }
+
+    /// The command that does the same again, all defaults spelt out: they may change.
+    fn replay(&self, seed: u64) -> String {
+        let word = |value: &dyn Fn() -> Option<clap::builder::PossibleValue>| {
+            value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+        };
+        let mut command = format!(
+            "cargo jepsen run --workload {} --mode {} --nodes {} --concurrency {} --rate {} \
+             --time-limit {} --nemesis-interval {} --seed {seed} --log {}",
+            word(&|| self.workload.to_possible_value()),
+            word(&|| self.mode.to_possible_value()),
+            self.nodes,
+            self.concurrency,
+            self.rate,
+            self.time_limit,
+            self.nemesis_interval,
+            self.log,
+        );
+        if !self.nemesis.is_empty() {
+            let faults: Vec<&str> = self.nemesis.iter().map(|fault| fault.name()).collect();
+            command += &format!(" --nemesis {}", faults.join(","));
+        }
+        if let Some(plant) = self.plant {
+            command += &format!(" --plant {}", word(&|| plant.to_possible_value()));
+        }
+        command
+    }
+}
+
+fn parse_interval(text: &str) -> Result<f64, String> {
+    let seconds: f64 = text.parse().map_err(|error| format!("{error}"))?;
+    match (0.1..=3600.0).contains(&seconds) {
+        true => Ok(seconds),
+        false => Err(format!("{seconds} is not within 0.1 and 3600")),
+    }
+}
+
+/// The one number that nobody chose; everything else follows from it.
+fn seed_of_the_clock() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    since.as_secs() << 20 | u64::from(since.subsec_micros())
+}
+
+fn log_to(folder: &RunFolder) -> anyhow::Result<()> {
+    let file = File::create(folder.harness_log()).context("make the harness' log")?;
+    let filter = EnvFilter::try_from_env("SIXBELLS_LOG").unwrap_or_else(|_| "info".into());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(false)
+        .with_writer(Mutex::new(file))
+        .init();
+    Ok(())
+}
+
+/// Waits for a signal that asks this process to end.
+fn interruption() -> anyhow::Result<impl Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    })
+}
