@@ -25,7 +25,7 @@ use std::{
 use crate::{
     config::Config,
     error::StartError,
-    machine::StateMachine,
+    machine::{StateMachine, Typed},
     node::{Held, Node},
     recovery,
     runtime::{self, Runtime, TokioRuntime},
@@ -215,8 +215,15 @@ impl<S: StateMachine> Builder<S> {
                 return Err(StartError::io("start consensus", std::io::Error::other(error)));
             }
         };
-        let strong =
-            Arc::new(Strong::new(identity, config, raft, state, transport.clone(), snapshots));
+        let strong = Arc::new(Strong::new(
+            identity,
+            config,
+            raft,
+            state,
+            transport.clone(),
+            snapshots,
+            Typed::<S>::accepts,
+        ));
         if let Err(error) = transport.listen(Arc::new(Server(strong.clone()))).await {
             strong.stop().await;
             held.release::<R>().await;

@@ -6,7 +6,7 @@
 //! Invariant: a node never runs with a configuration that `check` refuses.
 //!
 //! Does not: change while the node runs, or need to be equal on all nodes. What shapes replicated
-//! state (`sessions_max`, `keys_max`) travels in the log, with the value of the node that proposes.
+//! state (`sessions_max`, `keys_max`) travels in the log, with the value of the node that proposes it.
 
 use std::{ops::Range, time::Duration};
 

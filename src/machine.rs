@@ -82,10 +82,6 @@ pub(crate) trait Machine: Send + Sync + fmt::Debug {
     /// Answers an encoded query.
     fn query(&self, query: &[u8]) -> Result<Vec<u8>, CodecError>;
 
-    /// Whether these bytes are a command of this machine. Asked before a command is proposed, for
-    /// one that cannot be decoded would stop every node.
-    fn accepts(&self, command: &[u8]) -> Result<(), CodecError>;
-
     /// The state as of now, to be written out elsewhere. Quick.
     fn capture(&self) -> Box<dyn Machine>;
 
@@ -96,12 +92,20 @@ pub(crate) trait Machine: Send + Sync + fmt::Debug {
     fn load(&mut self, input: &mut dyn io::Read) -> io::Result<()>;
 }
 
+/// Whether bytes are a command of a machine. Asked before a command is proposed, for one that cannot
+/// be decoded would stop every node.
+pub(crate) type Accepts = fn(&[u8]) -> Result<(), CodecError>;
+
 /// The erasure of `S`.
 pub(crate) struct Typed<S>(S);
 
 impl<S: StateMachine> Typed<S> {
     pub(crate) fn boxed() -> Box<dyn Machine> {
         Box::new(Self(S::default()))
+    }
+
+    pub(crate) fn accepts(command: &[u8]) -> Result<(), CodecError> {
+        codec::decode::<S::Command>(command).map(drop)
     }
 }
 
@@ -118,10 +122,6 @@ impl<S: StateMachine> Machine for Typed<S> {
 
     fn query(&self, query: &[u8]) -> Result<Vec<u8>, CodecError> {
         Ok(codec::encode(&self.0.query(codec::decode(query)?)))
-    }
-
-    fn accepts(&self, command: &[u8]) -> Result<(), CodecError> {
-        codec::decode::<S::Command>(command).map(drop)
     }
 
     fn capture(&self) -> Box<dyn Machine> {

@@ -48,7 +48,8 @@ const ONCE: u8 = 2;
 /// Who asks, so that a retry is recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Origin<'a> {
-    /// Opens a session; the answer is its id. `sessions_max` sessions are kept.
+    /// Opens a session; the answer is its id. `sessions_max` sessions are kept. The limits, here and
+    /// below, are set by the node that proposes.
     Open { sessions_max: u64 },
     /// The `sequence`-th command of a session. Answers below `floor` will not be asked for again.
     Session { session: u64, sequence: u64, floor: u64 },
@@ -104,6 +105,19 @@ impl Proposal {
             ONCE => Ok(proposal),
             kind => Err(malformed(&format!("unknown kind {kind}"))),
         }
+    }
+
+    /// The same with the limits of the node that proposes it: a sender cannot shape the table of all.
+    pub(crate) fn limited(self, sessions_max: u64, keys_max: u64) -> Self {
+        let origin = match self.origin() {
+            Origin::Open { .. } => Origin::Open { sessions_max },
+            Origin::Once { key, .. } => Origin::Once { key, keys_max },
+            Origin::Session { .. } => return self,
+        };
+        if origin == self.origin() {
+            return self;
+        }
+        Self::new(self.request(), origin, self.command())
     }
 
     pub(crate) fn bytes(&self) -> &Bytes {
@@ -188,6 +202,18 @@ mod tests {
                 (77, origin, &b"command"[..])
             );
         }
+    }
+
+    /// A client that asked for one session only would end those of everybody else.
+    #[test]
+    fn the_proposing_node_sets_the_limits() {
+        let open = Proposal::new(7, Origin::Open { sessions_max: 1 }, b"");
+        assert_eq!(open.limited(100, 50).origin(), Origin::Open { sessions_max: 100 });
+        let once = Proposal::new(7, Origin::Once { key: b"k", keys_max: 1 }, b"c").limited(100, 50);
+        assert_eq!(once, Proposal::new(7, Origin::Once { key: b"k", keys_max: 50 }, b"c"));
+        let session = Origin::Session { session: 1, sequence: 2, floor: 3 };
+        let command = Proposal::new(7, session, b"c");
+        assert_eq!(command.clone().limited(100, 50), command);
     }
 
     /// Logs outlive releases: these bytes may change only together with `FORMAT`.

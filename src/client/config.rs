@@ -63,14 +63,6 @@ pub struct ClientConfig {
     ///
     /// Not above the nodes' `Config::command_bytes_max`: they hang up on what is much larger.
     pub command_bytes_max: usize,
-
-    /// Sessions remembered by the cluster; travels in the log when this client opens one. Default
-    /// 65,536, as `Config::sessions_max`, which see. Set all to the same.
-    pub sessions_max: u64,
-
-    /// Keys of `write_once` remembered by the cluster; travels in the log with each. Default 100,000,
-    /// as `Config::keys_max`, which see. Set all to the same.
-    pub keys_max: u64,
 }
 
 impl Default for ClientConfig {
@@ -85,8 +77,6 @@ impl Default for ClientConfig {
             retry_ratio: 0.2,
             retries_per_second: 10,
             command_bytes_max: 1 << 20,
-            sessions_max: 65_536,
-            keys_max: 100_000,
         }
     }
 }
@@ -109,8 +99,6 @@ impl ClientConfig {
                 (1..=PAYLOAD_BYTES_MAX).contains(&self.command_bytes_max),
                 "command_bytes_max is not within 1 byte and 16 MiB",
             ),
-            (self.sessions_max > 0, "sessions_max is zero: every session would be expired"),
-            (self.keys_max > 0, "keys_max is zero: write_once would remember nothing"),
         ];
         match rules.into_iter().find(|(holds, _)| !holds) {
             Some((_, broken)) => Err(StartError::Config(format!("client: {broken}"))),

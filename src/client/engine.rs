@@ -47,6 +47,9 @@ use crate::{
     transport::{BoxFuture, Kind, Message, Transport},
 };
 
+/// What a client says of limits that are not its to set.
+const LIMIT_OF_THE_LEADER: u64 = u64::MAX;
+
 /// How is the node that a write would be sent to?
 const STATUS: Request<'static, Status> = Request {
     kind: Kind::Status,
@@ -144,7 +147,7 @@ impl<R: Runtime> Remote<R> {
 
     /// Opens a session. Harmless if done twice: the one that nobody uses is crowded out in time.
     async fn open_session(&self, id: RequestId, deadline: R::Instant) -> Result<u64, Error> {
-        let origin = Origin::Open { sessions_max: self.config.sessions_max };
+        let origin = Origin::Open { sessions_max: LIMIT_OF_THE_LEADER };
         let proposal = Proposal::new(id, origin, &[]);
         let request = Request {
             kind: Kind::Propose,
@@ -166,7 +169,7 @@ impl<R: Runtime> Remote<R> {
         command: &[u8],
         deadline: R::Instant,
     ) -> Result<Bytes, Error> {
-        let origin = Origin::Once { key, keys_max: self.config.keys_max };
+        let origin = Origin::Once { key, keys_max: LIMIT_OF_THE_LEADER };
         let proposal = Proposal::new(id, origin, command);
         self.propose(id, &|| proposal.bytes().clone(), deadline).await
     }

@@ -39,7 +39,9 @@ use serde::{Deserialize, Serialize};
 pub use disk::{Disk, DiskFile, DiskReader, MemoryDisk, OsDisk};
 pub use identity::Identity;
 pub use memory::MemoryLog;
-pub(crate) use snapshots::{Receiving, SnapshotFile, SnapshotMeta, SnapshotOrigin, Snapshots};
+pub(crate) use snapshots::{
+    Pieces, Receiving, SnapshotFile, SnapshotMeta, SnapshotOrigin, Snapshots,
+};
 
 use self::{commit::GroupCommit, home::Home};
 use crate::error::StartError;

@@ -170,13 +170,10 @@ impl SnapshotFile {
         load(&mut io::BufReader::with_capacity(BUFFER_BYTES, reader.take(state)))
     }
 
-    /// Up to `bytes` bytes of the file from `offset` on, to be sent.
-    pub(crate) fn chunk(&self, offset: u64, bytes: usize) -> io::Result<Bytes> {
-        let mut reader = self.disk.open(&self.name)?;
-        reader.seek(SeekFrom::Start(offset))?;
-        let mut chunk = Vec::new();
-        reader.take(bytes as u64).read_to_end(&mut chunk)?;
-        Ok(chunk.into())
+    /// The bytes of the file from the start, to be sent. They can be read to the end even if a newer
+    /// snapshot takes the file's place meanwhile.
+    pub(crate) fn pieces(&self) -> io::Result<Pieces> {
+        Ok(Pieces(self.disk.open(&self.name)?))
     }
 
     fn verify(disk: Arc<dyn Disk>, name: String) -> io::Result<Self> {
@@ -204,6 +201,18 @@ impl SnapshotFile {
         let origin =
             if name.ends_with("-built") { SnapshotOrigin::Built } else { SnapshotOrigin::Received };
         Ok(Self { disk, name, meta, origin, bytes: length })
+    }
+}
+
+/// A snapshot on its way out.
+pub(crate) struct Pieces(Box<dyn super::DiskReader>);
+
+impl Pieces {
+    /// The next `bytes` bytes; fewer at the end of the file, and none behind it.
+    pub(crate) fn next(&mut self, bytes: usize) -> io::Result<Bytes> {
+        let mut piece = Vec::new();
+        (&mut self.0).take(bytes as u64).read_to_end(&mut piece)?;
+        Ok(piece.into())
     }
 }
 
@@ -347,8 +356,9 @@ mod tests {
         let (receiver, _) = Snapshots::open(Arc::new(MemoryDisk::default())).unwrap();
         for damaged in [false, true] {
             let mut receiving = receiver.receive(1).unwrap();
+            let mut pieces = sent.pieces().unwrap();
             while receiving.bytes() < sent.bytes {
-                let mut chunk = sent.chunk(receiving.bytes(), 64).unwrap().to_vec();
+                let mut chunk = pieces.next(64).unwrap().to_vec();
                 if damaged && receiving.bytes() > 500 {
                     chunk[0] ^= 1;
                 }
@@ -363,12 +373,32 @@ mod tests {
         }
     }
 
+    /// Snapshots are taken faster than one travels: the one under way must still arrive, or a
+    /// follower that was away would never catch up.
+    #[test]
+    fn a_transfer_outlives_its_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let on_disk: Arc<dyn Disk> = Arc::new(crate::storage::OsDisk::open(dir.path()).unwrap());
+        for disk in [Arc::new(MemoryDisk::default()), on_disk] {
+            let (snapshots, _) = Snapshots::open(disk.clone()).unwrap();
+            let old = snapshots.build(meta(5), |out| out.write_all(&[5; 500])).unwrap();
+            let mut pieces = old.pieces().unwrap();
+            let mut sent = pieces.next(100).unwrap().to_vec();
+            snapshots.build(meta(6), |out| out.write_all(&[6; 500])).unwrap();
+            assert!(old.pieces().is_err(), "the old file is gone");
+            sent.extend(pieces.next(1 << 20).unwrap());
+            let mut receiving = snapshots.receive(1).unwrap();
+            receiving.append(&sent).unwrap();
+            assert_eq!(receiving.finish().unwrap().meta, meta(5));
+        }
+    }
+
     #[test]
     fn every_flipped_bit_and_every_cut_is_noticed() {
         let disk = Arc::new(MemoryDisk::default());
         let (snapshots, _) = Snapshots::open(disk.clone()).unwrap();
         let file = snapshots.build(meta(5), |out| out.write_all(b"state")).unwrap();
-        let good = file.chunk(0, 1 << 20).unwrap();
+        let good = file.pieces().unwrap().next(1 << 20).unwrap();
         let put = |bytes: &[u8]| disk.create(&file.name).unwrap().write_all(bytes).unwrap();
         for bit in 0..good.len() * 8 {
             let mut bad = good.to_vec();

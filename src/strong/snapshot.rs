@@ -30,7 +30,7 @@ use crate::{
     error::Error,
     rpc::{self, Chunk},
     runtime::Runtime,
-    storage::{Receiving, SnapshotFile, Snapshots},
+    storage::{Pieces, Receiving, SnapshotFile, Snapshots},
     transport::{CallError, Kind, Lane, Message, Peer, Transport},
 };
 
@@ -63,13 +63,18 @@ pub(super) async fn send<R: Runtime>(
 ) -> Result<VoteOf<Types<R>>, Error> {
     let deadline = R::Instant::now() + limits.timeout;
     let (vote, total) = (bytes::Bytes::from(codec::encode(vote)), file.bytes);
+    let unreadable = |e: io::Error| Error::Overloaded(format!("read snapshot: {e}"));
     let mut offset = 0;
+    let mut pieces = None;
     while R::Instant::now() < deadline {
-        let (source, chunk_bytes) = (file.clone(), limits.chunk_bytes);
-        let bytes = R::blocking(move || source.chunk(offset, chunk_bytes))
-            .await
-            .and_then(|read| read)
-            .map_err(|e| Error::Stopped(format!("read snapshot: {e}")))?;
+        let (source, opened, chunk_bytes) = (file.clone(), pieces.take(), limits.chunk_bytes);
+        let read = R::blocking(move || {
+            let mut pieces: Pieces = opened.map_or_else(|| source.pieces(), Ok)?;
+            pieces.next(chunk_bytes).map(|bytes| (bytes, pieces))
+        });
+        let (bytes, opened) = read.await.and_then(|read| read).map_err(unreadable)?;
+        pieces = Some(opened);
+        let sent = offset + bytes.len() as u64;
         let chunk = Chunk { from, vote: vote.clone(), offset, total, bytes };
         let request =
             Message { kind: Kind::Snapshot, request: 0, body: codec::encode(&chunk).into() };
@@ -85,7 +90,7 @@ pub(super) async fn send<R: Runtime>(
             }
         };
         match rpc::read_reply::<SnapshotReply<R>>(&reply)? {
-            SnapshotReply::Next(next) if next > offset => offset = next,
+            SnapshotReply::Next(next) if next == sent && next > offset => offset = next,
             SnapshotReply::Next(next) => {
                 return Err(Error::Refused(format!("piece at {offset} answered with {next}")));
             }
@@ -109,6 +114,9 @@ async fn silence<R: Runtime>(
         }
     }
 }
+
+/// Transfers open at once. Only leaders send snapshots, so more are leftovers.
+const TRANSFERS_MAX: usize = 4;
 
 /// Transfers on their way in.
 #[derive(Debug)]
@@ -150,6 +158,9 @@ impl Inbox {
         let shelf = shelf.as_mut().ok_or_else(|| io::Error::other("the node is stopping"))?;
         let (from, snapshots, open) = (chunk.from, shelf.snapshots.clone(), &mut shelf.open);
         let transfer = open.remove(&from);
+        if open.len() >= TRANSFERS_MAX {
+            open.pop_first();
+        }
         let free = || (shelf.whole..).find(|name| open.values().all(|other| other.name != *name));
         let name = transfer.as_ref().map(|transfer| transfer.name).or_else(free).unwrap_or(from);
         let step = R::blocking(move || {
