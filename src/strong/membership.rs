@@ -26,6 +26,7 @@ use super::{Leader, Strong, Types, types::from_raft, write_error};
 use crate::{
     codec,
     error::Error,
+    proposal::request_id,
     rpc::{self, Admin, Probe},
     runtime::Runtime,
     status::{Member, Role, Status},
@@ -162,7 +163,7 @@ impl<R: Runtime> Strong<R> {
     /// Makes a node a learner and waits until it has caught up. `false` if it votes already.
     async fn take_in(&self, node: u64, addr: &str, deadline: R::Instant) -> Result<bool, Error> {
         // A new leader may not have applied yet that this id was removed.
-        self.barrier(deadline).await?;
+        self.barrier(request_id::<R>(), deadline).await?;
         if self.state.look(|state| state.is_retired(node))? {
             return Err(Error::Refused(format!(
                 "id {node} was a member before and is never used again; choose another"

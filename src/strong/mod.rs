@@ -48,6 +48,8 @@ use openraft::{
     errors::{ClientWriteError, ForwardToLeader, LinearizableReadError, RaftError},
 };
 
+use tracing::Instrument;
+
 pub(crate) use self::{
     log::Log,
     network::Networks,
@@ -188,8 +190,9 @@ impl<R: Runtime> Strong<R> {
         metrics::histogram!("sixbells_raft_commit_duration_seconds").record(took);
         let outcome = match result {
             Ok(Ok(written)) => {
-                let index = written.log_id.index;
-                tracing::debug!(request = format_args!("{request:032x}"), index, "committed");
+                let (node, id) = (self.identity.node, types::from_raft::<R>(&written.log_id));
+                let request = format_args!("{request:032x}");
+                tracing::debug!(node, %request, term = id.term, index = id.index, "committed");
                 Ok(written.response().clone())
             }
             Ok(Err(error)) => Err(write_error(error)),
@@ -268,10 +271,19 @@ impl<R: Runtime> Strong<R> {
         }
     }
 
-    async fn write_here(&self, key: Option<Bytes>, command: Vec<u8>) -> Result<Bytes, Error> {
+    fn span(&self, verb: &'static str, request: RequestId) -> tracing::Span {
+        let request = format_args!("{request:032x}");
+        tracing::debug_span!("request", node = self.identity.node, verb, %request)
+    }
+
+    async fn write_here(
+        &self,
+        request: RequestId,
+        key: Option<Bytes>,
+        command: Vec<u8>,
+    ) -> Result<Bytes, Error> {
         self.fits("command", &command)?;
         let deadline = R::Instant::now() + self.config.request_timeout;
-        let request = request_id::<R>();
         if let Some(key) = key {
             let origin = Origin::Once { key: &key, keys_max: self.config.keys_max };
             let proposal = Proposal::new(request, origin, &command);
@@ -291,6 +303,18 @@ impl<R: Runtime> Strong<R> {
         response
     }
 
+    async fn read_here(&self, request: RequestId, query: Bytes) -> Result<Bytes, Error> {
+        self.fits("query", &query)?;
+        let deadline = R::Instant::now() + self.config.request_timeout;
+        let _permit = self.admission.admit(query.len())?;
+        loop {
+            match self.barrier(request, deadline).await {
+                Err(Error::NotLeader { .. }) if self.pause(deadline).await => {}
+                waited => return waited.and_then(|()| self.state.query(&query)),
+            }
+        }
+    }
+
     /// Makes sure that this node leads, and returns what a read has to wait for.
     async fn read_point(&self, deadline: R::Instant) -> Result<LogId, Error> {
         let confirmed =
@@ -303,12 +327,12 @@ impl<R: Runtime> Strong<R> {
     }
 
     /// Waits until the state holds what the leader, wherever it is, had committed when asked.
-    async fn barrier(&self, deadline: R::Instant) -> Result<(), Error> {
+    async fn barrier(&self, request: RequestId, deadline: R::Instant) -> Result<(), Error> {
         self.works()?;
         let point = match self.leader() {
             Leader::Here => self.read_point(deadline).await?,
             Leader::There(id, member) => {
-                let request = Message { kind: Kind::ReadIndex, request: 0, body: Bytes::new() };
+                let request = Message { kind: Kind::ReadIndex, request, body: Bytes::new() };
                 self.forward(id, &member, request, deadline).await?
             }
             Leader::Unknown => return Err(Error::NotLeader { leader: None }),
@@ -383,21 +407,13 @@ fn not_leader<R: Runtime>(forward: ForwardToLeader<Types<R>>) -> Error {
 
 impl<R: Runtime> Engine for Strong<R> {
     fn write(&self, key: Option<Bytes>, command: Vec<u8>) -> BoxFuture<'_, Result<Bytes, Error>> {
-        Box::pin(self.write_here(key, command))
+        let request = request_id::<R>();
+        Box::pin(self.write_here(request, key, command).instrument(self.span("write", request)))
     }
 
     fn read(&self, query: Bytes) -> BoxFuture<'_, Result<Bytes, Error>> {
-        Box::pin(async move {
-            self.fits("query", &query)?;
-            let deadline = R::Instant::now() + self.config.request_timeout;
-            let _permit = self.admission.admit(query.len())?;
-            loop {
-                match self.barrier(deadline).await {
-                    Err(Error::NotLeader { .. }) if self.pause(deadline).await => {}
-                    waited => return waited.and_then(|()| self.state.query(&query)),
-                }
-            }
-        })
+        let request = request_id::<R>();
+        Box::pin(self.read_here(request, query).instrument(self.span("read", request)))
     }
 
     fn read_local(&self, query: Bytes) -> BoxFuture<'_, Result<Bytes, Error>> {

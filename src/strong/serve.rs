@@ -15,13 +15,14 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use openraft::async_runtime::Instant;
 use serde::de::DeserializeOwned;
+use tracing::Instrument;
 
 use super::{Strong, snapshot::SnapshotReply, state::to_snapshot};
 use crate::{
     applier::Outcome,
     codec,
     error::Error,
-    proposal::Proposal,
+    proposal::{Proposal, RequestId},
     rpc::{self, Chunk, Probe},
     runtime::Runtime,
     transport::{BoxFuture, Kind, Message, Service},
@@ -34,7 +35,13 @@ impl<R: Runtime> Service for Server<R> {
     fn serve(&self, request: Message, remaining: Duration) -> BoxFuture<'static, Message> {
         let strong = self.0.clone();
         let deadline = R::Instant::now() + remaining;
-        Box::pin(async move { strong.answer(request, deadline).await })
+        let span = tracing::debug_span!(
+            "serve",
+            node = strong.identity.node,
+            kind = ?request.kind,
+            request = %format_args!("{:032x}", request.request),
+        );
+        Box::pin(async move { strong.answer(request, deadline).await }.instrument(span))
     }
 }
 
@@ -49,7 +56,7 @@ impl<R: Runtime> Strong<R> {
                 };
                 rpc::reply(id, &outcome)
             }
-            Kind::Read => rpc::reply(id, &self.read_for_client(&body, deadline).await),
+            Kind::Read => rpc::reply(id, &self.read_for_client(id, &body, deadline).await),
             Kind::ReadLocal => rpc::reply(id, &self.answer_locally(&body)),
             Kind::ReadIndex => {
                 let point = self.read_point(deadline).await;
@@ -83,10 +90,15 @@ impl<R: Runtime> Strong<R> {
         })
     }
 
-    async fn read_for_client(&self, query: &[u8], deadline: R::Instant) -> Result<Bytes, Error> {
+    async fn read_for_client(
+        &self,
+        request: RequestId,
+        query: &[u8],
+        deadline: R::Instant,
+    ) -> Result<Bytes, Error> {
         self.fits("query", query)?;
         let _permit = self.admission.admit(query.len())?;
-        self.barrier(deadline).await?;
+        self.barrier(request, deadline).await?;
         self.state.query(query)
     }
 
