@@ -113,6 +113,9 @@ impl Default for Config {
     }
 }
 
+/// Longest duration of any setting: nobody waits longer, and deadlines do not overflow.
+pub(crate) const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Largest command and snapshot chunk that any configuration allows, so that a frame has a bound.
 pub(crate) const PAYLOAD_BYTES_MAX: usize = 16 << 20;
 
@@ -123,7 +126,14 @@ impl Config {
         let rules = [
             (self.heartbeat >= Duration::from_millis(1), "heartbeat is under 1 ms"),
             (
-                self.heartbeat * 3 <= start,
+                [self.heartbeat, end, self.request_timeout, self.append_timeout]
+                    .into_iter()
+                    .chain([self.snapshot_timeout])
+                    .all(|duration| duration <= DURATION_MAX),
+                "a duration is over a day",
+            ),
+            (
+                self.heartbeat.saturating_mul(3) <= start,
                 "heartbeat is over a third of election_timeout.start: one lost message would cause \
                  an election",
             ),

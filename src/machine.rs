@@ -70,7 +70,8 @@ pub trait StateMachine:
     /// Carries out a command.
     fn apply(&mut self, command: Self::Command) -> Self::Response;
 
-    /// Answers a query.
+    /// Answers a query. Commands wait meanwhile, and so does the thread: keep it under about a
+    /// millisecond.
     fn query(&self, query: Self::Query) -> Self::Answer;
 }
 

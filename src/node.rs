@@ -51,6 +51,11 @@ impl Held {
         {
             R::sleep(Duration::from_millis(1)).await;
         }
+        if Arc::strong_count(&log) + Arc::strong_count(&disk) > 2 {
+            tracing::warn!(
+                "something still uses the data directory, which stays locked until it ends"
+            );
+        }
         if R::blocking(move || drop((log, disk))).await.is_err() {
             tracing::warn!("the log did not end well");
         }

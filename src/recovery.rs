@@ -17,7 +17,10 @@ use crate::{
     error::{Damage, StartError},
     machine::{StateMachine, Typed},
     runtime::Runtime,
-    storage::{Disk, Identity, LogState, LogStore, SnapshotFile, SnapshotOrigin, Snapshots},
+    storage::{
+        Disk, Identity, LOG_FORMAT_FILE, LogState, LogStore, SnapshotFile, SnapshotOrigin,
+        Snapshots,
+    },
     strong::SharedState,
 };
 
@@ -86,9 +89,10 @@ fn check_log(
     Ok(())
 }
 
-/// An identity without its log: somebody deleted what the node has promised.
+/// An identity without its log: somebody deleted what the node has promised. The log's format file
+/// is durable before the identity is written.
 pub(crate) fn require_log(dir: &Path) -> Result<(), StartError> {
-    if dir.is_dir() {
+    if dir.join(LOG_FORMAT_FILE).is_file() {
         return Ok(());
     }
     let reason = "this node was started before, but its log is gone".to_owned();

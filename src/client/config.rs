@@ -10,7 +10,10 @@
 
 use std::time::Duration;
 
-use crate::{config::PAYLOAD_BYTES_MAX, error::StartError};
+use crate::{
+    config::{DURATION_MAX, PAYLOAD_BYTES_MAX},
+    error::StartError,
+};
 
 /// Limits and timeouts of a [`Client`](crate::Client). [`Default`] suits a service beside its cluster,
 /// in one region.
@@ -93,6 +96,7 @@ impl ClientConfig {
             (self.in_flight_max > 0, "in_flight_max is zero: no request would be admitted"),
             (!self.backoff_base.is_zero(), "backoff_base is zero: retries would not pause"),
             (self.backoff_base <= self.backoff_cap, "backoff_base is above backoff_cap"),
+            (self.deadline <= DURATION_MAX, "deadline is over a day"),
             ((0.0..=1.0).contains(&self.retry_ratio), "retry_ratio is not within 0 and 1"),
             (self.retries_per_second <= 10_000, "retries_per_second is above 10,000"),
             (

@@ -90,6 +90,11 @@ impl OsDisk {
     pub fn open(dir: &Path) -> Result<Self, StartError> {
         let context = || format!("open data directory {}", dir.display());
         fs::create_dir_all(dir).map_err(|e| StartError::io(context(), e))?;
+        // The directory's own name is in its parent.
+        if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            let parent = File::open(parent).and_then(|parent| parent.sync_all());
+            parent.map_err(|e| StartError::io(context(), e))?;
+        }
         let lock = File::create(dir.join(Self::LOCK)).map_err(|e| StartError::io(context(), e))?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { dir: dir.to_owned(), _lock: lock }),

@@ -27,7 +27,8 @@ use crate::error::{Damage, StartError};
 const MAGIC: &str = "sixbells-log";
 const VERSION: &str = "1";
 const LOCK: &str = "lock";
-const FORMAT: &str = "format";
+/// Says which engine and format a log has. Durable before anything else of it.
+pub(crate) const FORMAT: &str = "format";
 const CREATING: &str = "creating";
 const WITNESS: &str = "witness";
 const LOG: &str = "log";

@@ -37,6 +37,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 pub use disk::{Disk, DiskFile, DiskReader, MemoryDisk, OsDisk};
+pub(crate) use home::FORMAT as LOG_FORMAT_FILE;
 pub use identity::Identity;
 pub use memory::MemoryLog;
 pub(crate) use snapshots::{

@@ -110,6 +110,8 @@ impl<R: Runtime> Strong<R> {
             return Err(Error::NotLeader { leader: None });
         }
         tracing::info!(?order, "administer");
+        // A new leader may not have applied yet who left, and an old one does not know who leads.
+        self.barrier(request_id::<R>(), deadline).await?;
         match order {
             Admin::Add { node, addr } => {
                 if self.take_in(node, &addr, deadline).await? {
@@ -162,8 +164,6 @@ impl<R: Runtime> Strong<R> {
 
     /// Makes a node a learner and waits until it has caught up. `false` if it votes already.
     async fn take_in(&self, node: u64, addr: &str, deadline: R::Instant) -> Result<bool, Error> {
-        // A new leader may not have applied yet that this id was removed.
-        self.barrier(request_id::<R>(), deadline).await?;
         if self.state.look(|state| state.is_retired(node))? {
             return Err(Error::Refused(format!(
                 "id {node} was a member before and is never used again; choose another"
@@ -178,7 +178,7 @@ impl<R: Runtime> Strong<R> {
                     known.addr
                 )));
             }
-            Some(_) if self.is_voter(node) => return Ok(false),
+            Some(_) if self.is_voter(node) && !self.is_changing() => return Ok(false),
             Some(_) => {}
             None if probe.initialized => {
                 return Err(Error::Refused(format!(
@@ -216,6 +216,8 @@ impl<R: Runtime> Strong<R> {
         )))
     }
 
+    /// Carries a change out. It has up to two steps, and an error does not say which one failed: so
+    /// whatever goes wrong after it was handed over, it may have been carried out, or half of it.
     async fn change(
         &self,
         change: ChangeMembers<u64, Member>,
@@ -226,7 +228,11 @@ impl<R: Runtime> Strong<R> {
             let changing = self.raft.change_membership(change.clone(), retain);
             match R::timeout_at(deadline, changing).await {
                 Ok(Err(error)) if is_busy(&error) && self.pause(deadline).await => {}
-                Ok(changed) => return changed.map(drop).map_err(write_error),
+                Ok(Ok(_)) => return Ok(()),
+                Ok(Err(error)) => {
+                    let reason = format!("the change may be half done: {}", write_error(error));
+                    return Err(Error::Unknown(reason));
+                }
                 Err(_elapsed) => {
                     return Err(Error::Unknown("no majority answered in time".into()));
                 }
@@ -282,6 +288,11 @@ impl<R: Runtime> Strong<R> {
         }
     }
 
+    /// Whether a change is half done: two sets of voters have to agree.
+    fn is_changing(&self) -> bool {
+        self.membership().get_joint_config().len() > 1
+    }
+
     fn is_voter(&self, node: u64) -> bool {
         self.membership().voter_ids().any(|voter| voter == node)
     }
@@ -292,6 +303,16 @@ impl<R: Runtime> Strong<R> {
 
     /// How this node is.
     pub(crate) fn status(&self) -> Status {
+        // Before the metrics are borrowed: a long query would hold up the engine through that loan.
+        let table = self.state.look(|state| {
+            let applier = state.applier();
+            (
+                state.applied(),
+                applier.sessions().len(),
+                applier.sessions().keys(),
+                applier.duplicates(),
+            )
+        });
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
         let membership = metrics.membership_config.membership();
@@ -306,15 +327,6 @@ impl<R: Runtime> Strong<R> {
             last.map_or(0, |last| last + 1).saturating_sub(matched.map_or(0, |index| index + 1))
         };
         let replication = metrics.replication.iter().flatten();
-        let table = self.state.look(|state| {
-            let applier = state.applier();
-            (
-                state.applied(),
-                applier.sessions().len(),
-                applier.sessions().keys(),
-                applier.duplicates(),
-            )
-        });
         let poisoned = table.as_ref().err().map(ToString::to_string);
         let (applied, sessions, keys, duplicates) = table.unwrap_or_default();
         let fault = metrics.running_state.as_ref().err().map(ToString::to_string).or(poisoned);
@@ -344,12 +356,12 @@ impl<R: Runtime> Strong<R> {
     }
 }
 
-/// Whether another change is under way, or the leader too new: it will pass.
+/// Whether another change is under way: it will pass.
 fn is_busy<R: Runtime>(error: &RaftError<Types<R>, ClientWriteError<Types<R>>>) -> bool {
     matches!(
         error,
         RaftError::APIError(ClientWriteError::ChangeMembershipError(
-            ChangeMembershipError::InProgress(_) | ChangeMembershipError::UncommittedLeaderLog(_)
+            ChangeMembershipError::InProgress(_)
         ))
     )
 }

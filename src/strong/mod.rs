@@ -87,6 +87,8 @@ pub(crate) struct Strong<R: Runtime> {
     pub(crate) state: Arc<SharedState<R>>,
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) admission: Admission,
+    /// Bounds this process's own writes, which may wait here for a leader elsewhere.
+    own: Admission,
     accepts: Accepts,
     inbox: snapshot::Inbox,
     slot: SessionSlot,
@@ -110,11 +112,23 @@ impl<R: Runtime> Strong<R> {
         snapshots: crate::storage::Snapshots,
         accepts: Accepts,
     ) -> Self {
-        let admission = Admission::new(&config);
+        let (admission, own) = (Admission::new(&config), Admission::new(&config));
         let inbox = snapshot::Inbox::new(snapshots);
         let slot = SessionSlot::default();
         let closing = AtomicBool::new(false);
-        Self { identity, config, raft, state, transport, admission, accepts, inbox, slot, closing }
+        Self {
+            identity,
+            config,
+            raft,
+            state,
+            transport,
+            admission,
+            own,
+            accepts,
+            inbox,
+            slot,
+            closing,
+        }
     }
 
     /// Stops serving, at once.
@@ -170,14 +184,13 @@ impl<R: Runtime> Strong<R> {
 
     /// Proposes here. Needs leadership.
     async fn propose(&self, proposal: Proposal, deadline: R::Instant) -> Result<Outcome, Error> {
-        let bytes = proposal.bytes().len();
         self.fits("command", proposal.command())?;
         let proposal = proposal.limited(self.config.sessions_max, self.config.keys_max);
         if !matches!(proposal.origin(), Origin::Open { .. }) {
             (self.accepts)(proposal.command())
                 .map_err(|e| Error::Refused(format!("not a command of this machine: {e}")))?;
         }
-        let _permit = self.admission.admit(bytes)?;
+        let _permit = self.admission.admit(proposal.command().len())?;
         if R::Instant::now() >= deadline {
             metrics::counter!("sixbells_shed_total", "reason" => "expired").increment(1);
             return Err(Error::Overloaded("the deadline passed before it was proposed".into()));
@@ -283,6 +296,7 @@ impl<R: Runtime> Strong<R> {
         command: Vec<u8>,
     ) -> Result<Bytes, Error> {
         self.fits("command", &command)?;
+        let _permit = self.own.admit(command.len())?;
         let deadline = R::Instant::now() + self.config.request_timeout;
         if let Some(key) = key {
             let origin = Origin::Once { key: &key, keys_max: self.config.keys_max };

@@ -135,8 +135,11 @@ impl<R: Runtime> Strong<R> {
         match taken.map_err(|e| Error::Refused(format!("snapshot: {e}")))? {
             Err(next) => Ok(SnapshotReply::Next(next)),
             Ok(file) => {
-                let snapshot = to_snapshot::<R>(file).map_err(stopped)?;
+                let snapshot = to_snapshot::<R>(file.clone()).map_err(stopped)?;
                 let installed = self.raft.install_full_snapshot(vote, snapshot).await;
+                // Was it not taken, because it was old or its sender no leader, it would stay for ever.
+                let discarded = R::blocking(move || file.discard()).await;
+                discarded.and_then(|discarded| discarded).map_err(stopped)?;
                 installed.map(|response| SnapshotReply::Done(response.vote)).map_err(stopped)
             }
         }

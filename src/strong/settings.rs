@@ -30,7 +30,6 @@ pub(crate) fn raft_config(
         install_snapshot_timeout: millis(config.snapshot_timeout),
         max_payload_entries: config.append_entries_max,
         max_append_entries: Some(config.append_entries_max),
-        replication_lag_threshold: config.log_keep_entries + config.snapshot_entries,
         snapshot_policy: SnapshotPolicy::LogsSinceLast(config.snapshot_entries),
         max_in_snapshot_log_to_keep: config.log_keep_entries,
         // A little, often: sled gives no space back after a bulk purge. But a full batch is kept

@@ -299,9 +299,10 @@ impl<R: Runtime> RaftStateMachine<Types<R>> for StateMachineStore<R> {
         let snapshots = self.snapshots.clone();
         let mut next = self.state.capture()?;
         let (file, next) = R::blocking(move || {
-            // Durable under its name before anything else: openraft purges the log next.
-            let file = snapshots.publish(file)?;
+            // Loaded before it takes the old one's place: were it unreadable, the node could still go
+            // back. Durable under its name before this returns: openraft purges the log next.
             next.load(&file)?;
+            let file = snapshots.publish(file)?;
             io::Result::Ok((file, next))
         })
         .await??;

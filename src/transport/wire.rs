@@ -69,7 +69,7 @@ pub enum Kind {
     ReadIndex = 15,
     /// Who is there, and has it ever been part of a cluster.
     Probe = 16,
-    /// A change of membership, a snapshot on demand, a transfer.
+    /// A change of membership or of leadership.
     Admin = 17,
     /// A command.
     Propose = 30,

@@ -56,6 +56,32 @@ async fn a_newcomer_that_lags_does_not_vote() {
     assert!(cluster.status(leader).voters.contains_key(&4));
 }
 
+/// The learner was added, and then the majority was lost. "Definitely not executed" would be a lie: the
+/// newcomer is a member.
+#[tokio::test(start_paused = true)]
+async fn half_a_change_is_not_called_undone() {
+    let config =
+        Config { snapshot_timeout: std::time::Duration::from_secs(20), ..Config::default() };
+    let mut cluster = Cluster::start(3, config).await;
+    let leader = cluster.leader().await;
+    cluster.add(leader, 1, 1).await.unwrap();
+    cluster.start_newcomer(4).await;
+    cluster.remains[&4].log.hold();
+    let adding = cluster.node(leader).add(4, addr(4));
+    let cut = async {
+        eventually("node 4 learns", || cluster.status(leader).learners.contains_key(&4)).await;
+        cluster.isolate(leader);
+        cluster.remains[&4].log.release();
+    };
+    let (added, ()) = futures_util::future::join(adding, cut).await;
+    let error = added.unwrap_err();
+    assert!(!error.is_definite(), "{error}");
+    cluster.network.heal();
+    let leader = cluster.leader().await;
+    cluster.node(leader).add(4, addr(4)).await.expect("asking again goes on from there");
+    assert!(cluster.status(leader).voters.contains_key(&4));
+}
+
 /// The members shrink to one, the leader among those that go; the last one stays. A removed leader
 /// that went on calling itself one would take writes that nobody commits.
 #[tokio::test(start_paused = true)]

@@ -162,12 +162,21 @@ async fn wrong_directories_are_refused_by_name() {
 /// Somebody deleted the log, but not the identity. The node has promised, and forgotten what.
 #[tokio::test]
 async fn a_log_that_was_deleted_is_damage() {
-    for engine in [LogEngine::Wal, LogEngine::Sled] {
+    for (engine, emptied) in [
+        (LogEngine::Wal, false),
+        (LogEngine::Wal, true),
+        (LogEngine::Sled, false),
+        (LogEngine::Sled, true),
+    ] {
         let real = Real::new(1, engine);
         let node = real.start(1).await;
         add(&node, 5).await.unwrap();
         node.shutdown().await;
-        std::fs::remove_dir_all(real.file(&format!("1/{engine}"))).unwrap();
+        let log = real.file(&format!("1/{engine}"));
+        std::fs::remove_dir_all(&log).unwrap();
+        if emptied {
+            std::fs::create_dir(&log).unwrap();
+        }
         let error = real.builder(1).start().await.unwrap_err();
         assert!(matches!(error, StartError::Damaged(_)), "{error}");
     }
