@@ -42,7 +42,7 @@ struct Load {
 
 pub(crate) async fn run(cluster: &mut Cluster) -> anyhow::Result<()> {
     let client = cluster.client().await?;
-    let leader = cluster.leader(&client).await?.id;
+    let leader = cluster.leader(&client).await?;
     println!("node {leader} leads; {CLIENTS} clients write and read {KEYS} keys");
 
     let recorder = Recorder::new(CLIENTS);
@@ -60,7 +60,7 @@ pub(crate) async fn run(cluster: &mut Cluster) -> anyhow::Result<()> {
     println!("kill -9 of node {leader}, after {before} acknowledged operations");
     let failover = first_write_after(&load, killed).await?;
     println!("first write acknowledged after {:.0} ms", failover.as_secs_f64() * 1e3);
-    let successor = cluster.leader(&client).await?.id;
+    let successor = cluster.leader(&client).await?;
     println!("node {successor} leads");
 
     cluster.restart(leader)?;
@@ -150,7 +150,7 @@ async fn agreement(cluster: &Cluster) -> anyhow::Result<usize> {
     for _ in 0..300 {
         seen.clear();
         for id in cluster.ids() {
-            let config = sixbells::ClientConfig::default();
+            let config = cluster.client_config();
             let client = Client::<Kv>::connect([cluster.addr(id)], config).await?;
             seen.push(client.read_local(Query::Digest).await.ok());
         }

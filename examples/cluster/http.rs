@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use anyhow::Context;
 use axum::{
     Json, Router,
     extract::{Path, Query as Parameters, State},
@@ -37,7 +38,8 @@ pub(crate) async fn serve(
     node: Arc<Node<Kv>>,
     metrics: PrometheusHandle,
 ) -> anyhow::Result<()> {
-    let listener = tokio::net::TcpListener::bind(addr).await?;
+    let listener = tokio::net::TcpListener::bind(addr).await;
+    let listener = listener.with_context(|| format!("listen for HTTP on {addr}"))?;
     let routes = Router::new()
         .route("/kv/{key}", get(read).put(write).delete(delete))
         .route("/status", get(async |State(node): Shared| Json(node.status())))
@@ -89,9 +91,10 @@ fn previous(done: Result<Option<String>, Error>) -> Response {
 }
 
 fn failed(error: &Error) -> Response {
-    let status = match error.is_definite() {
-        true => StatusCode::SERVICE_UNAVAILABLE,
-        false => StatusCode::GATEWAY_TIMEOUT,
+    let status = match error {
+        Error::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+        error if error.is_definite() => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::GATEWAY_TIMEOUT,
     };
     (status, format!("{error}\n")).into_response()
 }

@@ -4,6 +4,8 @@
 //! cargo run --release --example cluster            until Ctrl-C; prints how to talk to it
 //! cargo run --release --example cluster -- --demo  kills the leader under load, checks the history, exits
 //! ```
+//! `SIXBELLS_LOG=sixbells=info` shows what the nodes say.
+//!
 //! The parent starts this same program once per node (`node`), watches who leads, and ends what it
 //! started. `demo` is the load, the kill and the verdict; `kv` is the state machine; `http` lets
 //! `curl` talk to a node.
@@ -19,7 +21,7 @@ mod kv;
 mod node;
 mod processes;
 
-use std::path::PathBuf;
+use std::{io::IsTerminal, path::PathBuf};
 
 use clap::{Parser, Subcommand};
 
@@ -49,17 +51,28 @@ enum Command {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_from_env("SIXBELLS_LOG")
-        .unwrap_or_else(|_| "error,sixbells=info".into());
+        .unwrap_or_else(|_| "error".into());
     let arguments = Arguments::parse();
     if let Some(Command::Node(options)) = arguments.command {
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_ansi(std::io::stderr().is_terminal())
+            .with_writer(std::io::stderr)
+            .init();
         return node::run(options).await;
     }
     let dir = processes::Directory::open(arguments.dir)?;
-    let mut cluster = processes::Cluster::start(dir.path(), arguments.port)?;
-    let outcome = match arguments.demo {
-        true => demo::run(&mut cluster).await,
-        false => processes::stay(&cluster).await,
+    let mut cluster = processes::Cluster::start(dir.path(), dir.is_given(), arguments.port)?;
+    let work = async {
+        match arguments.demo {
+            true => demo::run(&mut cluster).await,
+            false => processes::stay(&mut cluster).await,
+        }
+    };
+    let outcome = tokio::select! {
+        biased;
+        ended = processes::told_to_end() => ended,
+        done = work => done,
     };
     cluster.end().await;
     outcome

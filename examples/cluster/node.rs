@@ -13,6 +13,8 @@ pub(crate) struct Options {
     #[arg(long)]
     pub(crate) id: u64,
     #[arg(long)]
+    pub(crate) cluster: String,
+    #[arg(long)]
     pub(crate) dir: PathBuf,
     /// `id=host:port`, for each initial member.
     #[arg(long = "peer", value_parser = parse_peer)]
@@ -29,9 +31,16 @@ fn parse_peer(text: &str) -> Result<(u64, String), String> {
     Ok((id.parse().map_err(|e| format!("{id}: {e}"))?, addr.to_owned()))
 }
 
+/// Returns when the parent, which holds the other end of the standard input, is gone.
+async fn orphaned() -> anyhow::Result<()> {
+    tokio::io::copy(&mut tokio::io::stdin(), &mut tokio::io::sink()).await?;
+    Ok(())
+}
+
 pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let metrics = PrometheusBuilder::new().install_recorder()?;
     let node = Node::<Kv>::builder(options.id)
+        .cluster(options.cluster)
         .data_dir(&options.dir)
         .peers(options.peers)
         .log_engine(options.log)
@@ -43,6 +52,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
             biased;
             reason = node.stopped() => anyhow::bail!("node {} stopped: {reason}", options.id),
             ended = tokio::signal::ctrl_c() => Ok(ended?),
+            ended = orphaned() => ended,
             served = http::serve(&options.http, node.clone(), metrics) => served,
         }
     };

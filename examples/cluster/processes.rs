@@ -7,8 +7,11 @@ use std::{
 };
 
 use anyhow::Context;
-use sixbells::{Client, ClientConfig, Role, Status};
-use tokio::process::{Child, Command};
+use sixbells::{Client, ClientConfig, Role};
+use tokio::{
+    process::{Child, Command},
+    signal::unix::{SignalKind, signal},
+};
 
 use crate::kv::Kv;
 
@@ -28,6 +31,10 @@ impl Directory {
         }
     }
 
+    pub(crate) fn is_given(&self) -> bool {
+        matches!(self, Self::Given(_))
+    }
+
     pub(crate) fn path(&self) -> &Path {
         match self {
             Self::Given(dir) => dir,
@@ -37,15 +44,22 @@ impl Directory {
 }
 
 pub(crate) struct Cluster {
+    /// Told to nodes and clients, so that those of another run on the same ports are refused.
+    name: String,
     dir: PathBuf,
     port: u16,
     children: Vec<Option<Child>>,
 }
 
 impl Cluster {
-    pub(crate) fn start(dir: &Path, port: u16) -> anyhow::Result<Self> {
-        anyhow::ensure!(port < u16::MAX - 6, "no six ports from {port} on");
-        let mut cluster = Self { dir: dir.to_owned(), port, children: Vec::new() };
+    /// The name of a cluster in a directory of the user's stays the same from run to run.
+    pub(crate) fn start(dir: &Path, given_dir: bool, port: u16) -> anyhow::Result<Self> {
+        anyhow::ensure!((1..u16::MAX - 6).contains(&port), "no six ports from {port} on");
+        let name = match given_dir {
+            true => "example".into(),
+            false => format!("example-{}", std::process::id()),
+        };
+        let mut cluster = Self { name, dir: dir.to_owned(), port, children: Vec::new() };
         for id in 1..=NODES {
             let child = cluster.spawn(id)?;
             cluster.children.push(Some(child));
@@ -71,21 +85,34 @@ impl Cluster {
 
     fn spawn(&self, id: u64) -> anyhow::Result<Child> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg("node").args(["--id", &id.to_string()]);
+        command.arg("node").args(["--id", &id.to_string(), "--cluster", &self.name]);
         command.arg("--dir").arg(self.dir.join(id.to_string()));
         command.args(["--http", &self.http(id)]);
         for peer in self.ids() {
             command.args(["--peer", &format!("{peer}={}", self.addr(peer))]);
         }
-        command.stdin(Stdio::null()).kill_on_drop(true);
+        // The pipe closes when this process ends, however it ends, and then so does the node.
+        command.stdin(Stdio::piped()).kill_on_drop(true);
         command.spawn().with_context(|| format!("start node {id}"))
     }
 
     /// SIGKILL: the process gets no chance to tidy up. Returns once it is gone.
     pub(crate) async fn kill(&mut self, id: u64) -> anyhow::Result<()> {
+        self.all_run()?;
         let child = self.children[usize::try_from(id - 1)?].take();
         let mut child = child.with_context(|| format!("node {id} does not run"))?;
         Ok(child.kill().await?)
+    }
+
+    /// Fails if a node that was started has ended by itself: what is seen then is another cluster.
+    pub(crate) fn all_run(&mut self) -> anyhow::Result<()> {
+        for (id, child) in (1..).zip(&mut self.children) {
+            if let Some(ended) = child.as_mut().and_then(|child| child.try_wait().transpose()) {
+                let (addr, status) = (id + u64::from(self.port) - 1, ended?);
+                anyhow::bail!("node {id} ended ({status}); does something else use port {addr}?");
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn restart(&mut self, id: u64) -> anyhow::Result<()> {
@@ -103,21 +130,36 @@ impl Cluster {
     }
 
     pub(crate) async fn client(&self) -> anyhow::Result<Client<Kv>> {
-        Ok(Client::connect(self.addrs(), ClientConfig::default()).await?)
+        Ok(Client::connect(self.addrs(), self.client_config()).await?)
     }
 
-    /// Waits for a node that calls itself leader and that others follow.
-    pub(crate) async fn leader(&self, client: &Client<Kv>) -> anyhow::Result<Status> {
+    pub(crate) fn client_config(&self) -> ClientConfig {
+        ClientConfig { cluster: self.name.clone(), ..ClientConfig::default() }
+    }
+
+    /// Waits for a leader.
+    pub(crate) async fn leader(&mut self, client: &Client<Kv>) -> anyhow::Result<u64> {
         for _ in 0..600 {
-            for addr in self.addrs() {
-                match client.status_of(addr).await {
-                    Ok(status) if status.role == Role::Leader => return Ok(status),
-                    _ => {}
-                }
+            self.all_run()?;
+            if let Some(leader) = self.who_leads(client).await {
+                return Ok(leader);
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         anyhow::bail!("nobody led within 30 s")
+    }
+
+    async fn who_leads(&self, client: &Client<Kv>) -> Option<u64> {
+        let mut leader: Option<(u64, u64)> = None;
+        for addr in self.addrs() {
+            match client.status_of(addr).await {
+                Ok(status) if status.role == Role::Leader => {
+                    leader = leader.max(Some((status.term, status.id)));
+                }
+                _ => {}
+            }
+        }
+        leader.map(|(_, id)| id)
     }
 
     fn introduce(&self, leader: u64) {
@@ -139,24 +181,32 @@ impl Cluster {
     }
 }
 
-/// Runs until Ctrl-C, saying who leads whenever that changes.
-pub(crate) async fn stay(cluster: &Cluster) -> anyhow::Result<()> {
+/// Runs for ever, saying who leads whenever that changes.
+pub(crate) async fn stay(cluster: &mut Cluster) -> anyhow::Result<()> {
     let client = cluster.client().await?;
-    let mut led = cluster.leader(&client).await?.id;
-    cluster.introduce(led);
-    let watch = async {
-        loop {
-            tokio::time::sleep(Duration::from_millis(500)).await;
-            let now = cluster.leader(&client).await?.id;
-            if now != led {
-                println!("node {now} leads now");
-                led = now;
-            }
+    let mut led = Some(cluster.leader(&client).await?);
+    cluster.introduce(led.unwrap_or_default());
+    loop {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let now = cluster.who_leads(&client).await;
+        match now {
+            Some(leader) if led != now => println!("node {leader} leads now"),
+            None if led.is_some() => println!("nobody leads: writes wait for a majority"),
+            Some(_) | None => {}
         }
-    };
+        led = now;
+    }
+}
+
+/// Returns when the program is told to end.
+pub(crate) async fn told_to_end() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
     tokio::select! {
         biased;
-        ended = tokio::signal::ctrl_c() => Ok(ended?),
-        failed = watch => failed,
+        ended = tokio::signal::ctrl_c() => ended?,
+        _ = terminate.recv() => {}
+        _ = hang_up.recv() => {}
     }
+    Ok(())
 }

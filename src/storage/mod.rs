@@ -197,7 +197,8 @@ pub const LOG_FILE_BYTES: u64 = 64 << 20;
 /// [`StartError::Locked`], [`StartError::Foreign`] for another format or another engine's log in
 /// `dir`, [`StartError::Damaged`] where something acknowledged is missing or changed, and
 /// [`StartError::Io`]. The disk is unchanged, except that a torn tail that was never acknowledged
-/// is cut.
+/// is cut, and that sled repairs in its own way while it opens: what it found damaged stays refused,
+/// but keep a copy of the directory if you want to look into it.
 pub fn open_log(engine: LogEngine, dir: &Path) -> Result<Arc<dyn LogStore>, StartError> {
     open_log_sized(engine, dir, LOG_FILE_BYTES)
 }
