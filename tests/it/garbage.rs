@@ -11,25 +11,6 @@ use sixbells::{
 
 use crate::cluster::{Cluster, addr};
 
-const KINDS: [Kind; 16] = [
-    Kind::Hello,
-    Kind::Welcome,
-    Kind::Refused,
-    Kind::Reply,
-    Kind::Append,
-    Kind::Vote,
-    Kind::PreVote,
-    Kind::Snapshot,
-    Kind::Transfer,
-    Kind::ReadIndex,
-    Kind::Probe,
-    Kind::Admin,
-    Kind::Propose,
-    Kind::Read,
-    Kind::ReadLocal,
-    Kind::Status,
-];
-
 async fn send(cluster: &Cluster, to: u64, kind: Kind, body: Vec<u8>) -> Message {
     let client = cluster.network.client::<TokioRuntime>("client", "sixbells");
     let peer = Peer { addr: addr(to), node: Some(to), disk: None };
@@ -61,7 +42,7 @@ async fn random_bodies_of_every_kind_are_refused() {
     let term = cluster.status(leader).term;
     for seed in 1..=3_u64 {
         let mut rng = StdRng::seed_from_u64(seed);
-        for kind in KINDS {
+        for kind in Kind::ALL {
             for _ in 0..40 {
                 let mut body = vec![0; rng.random_range(0..200)];
                 rng.fill_bytes(&mut body);
