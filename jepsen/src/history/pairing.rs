@@ -65,6 +65,21 @@ pub struct Operation {
     pub error: Option<String>,
 }
 
+impl Operation {
+    /// What an operation that is not a read was asked to do, and so did if it happened. Its
+    /// completion may repeat that or leave it out; one that says something else did something else.
+    pub fn argument(&self) -> Result<&Value, String> {
+        let repeated = self.value.untagged() == self.input.untagged();
+        match self.outcome == Outcome::Ok && self.value != Value::Nil && !repeated {
+            true => Err(format!(
+                "process {} invoked {} {} and completed it with {}",
+                self.process, self.f, self.input, self.value
+            )),
+            false => Ok(&self.input),
+        }
+    }
+}
+
 /// Why events do not pair.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PairingError {
