@@ -131,10 +131,10 @@ impl Model for Register {
             // A crashed read saw nothing; what its invocation carried is no result.
             "read" | "r" if operation.outcome == Outcome::Info => Ok(RegisterOp::Read(None)),
             "read" | "r" => Ok(RegisterOp::Read(register_value(&operation.value)?)),
-            "write" | "w" => Ok(RegisterOp::Write(register_value(&operation.value)?)),
-            "cas" if self.cas => match operation.value.as_pair() {
+            "write" | "w" => Ok(RegisterOp::Write(register_value(operation.argument()?)?)),
+            "cas" if self.cas => match operation.argument()?.as_pair() {
                 Some((from, to)) => Ok(RegisterOp::Cas(register_value(from)?, register_value(to)?)),
-                None => Err(format!("the value of a cas is a pair, not {}", operation.value)),
+                None => Err(format!("the value of a cas is a pair, not {}", operation.input)),
             },
             "cas" => Err("the model `register` has no cas; `cas-register` has".to_owned()),
             other => Err(format!("the model `{}` has no operation `{other}`", self.name())),
@@ -215,10 +215,10 @@ impl<M: Model> Independent<M> {
         Self { name, inner }
     }
 
-    fn split<'a>(&self, operation: &'a Operation) -> Result<(&'a Value, &'a Value), String> {
-        operation.value.as_pair().ok_or_else(|| {
-            format!("the model `{}` needs [key value], not {}", self.name, operation.value)
-        })
+    fn split<'a>(&self, value: &'a Value) -> Result<(&'a Value, &'a Value), String> {
+        value
+            .as_pair()
+            .ok_or_else(|| format!("the model `{}` needs [key value], not {value}", self.name))
     }
 }
 
@@ -231,12 +231,27 @@ impl<M: Model> Model for Independent<M> {
     }
 
     fn key(&self, operation: &Operation) -> Result<Value, String> {
-        Ok(self.split(operation)?.0.clone())
+        Ok(self.split(&operation.input)?.0.clone())
     }
 
     fn op(&self, operation: &Operation) -> Result<M::Op, String> {
-        let (_, value) = self.split(operation)?;
-        self.inner.op(&Operation { value: value.clone(), ..operation.clone() })
+        let (key, input) = self.split(&operation.input)?;
+        let nothing = (key, &Value::Nil);
+        let (completed, value) = match operation.value {
+            Value::Nil => nothing,
+            _ => self.split(&operation.value)?,
+        };
+        if key != completed {
+            let process = operation.process;
+            return Err(format!("process {process} invoked key {key} and completed {completed}"));
+        }
+        let (input, value) = (input.clone(), value.clone());
+        let op = self.inner.op(&Operation { input, value, ..operation.clone() })?;
+        // A change may leave out what it did, a read may not leave out what it saw.
+        if self.inner.read_only(&op) {
+            self.split(&operation.value)?;
+        }
+        Ok(op)
     }
 
     fn initial(&self) -> M::State {
@@ -294,7 +309,7 @@ impl Model for Set {
 
     fn op(&self, operation: &Operation) -> Result<SetOp, String> {
         match operation.f.as_str() {
-            "add" => Ok(SetOp::Add(operation.value.clone())),
+            "add" => Ok(SetOp::Add(operation.argument()?.clone())),
             "read" if operation.outcome == Outcome::Info => Ok(SetOp::Read(BTreeSet::new())),
             "read" => match operation.value.items() {
                 Some(items) => Ok(SetOp::Read(items.into_iter().cloned().collect())),

@@ -56,7 +56,8 @@ pub fn check(operations: &[Operation]) -> Result<SetReport, OpError> {
         let refuse = |reason| OpError { index: operation.index, reason };
         match (operation.f.as_str(), operation.outcome) {
             ("add", _) => {
-                let add = adds.entry(&operation.input).or_insert(operation);
+                let element = operation.argument().map_err(refuse)?;
+                let add = adds.entry(element).or_insert(operation);
                 // Of several adds of one element the surest counts.
                 if rank(operation.outcome) > rank(add.outcome) {
                     *add = operation;

@@ -5,7 +5,8 @@
 //! levels. An element belongs to the first level that has it: its add lies before every read of that
 //! level and after every read of the one below. That fixes the order of any two operations of
 //! different levels, and leaves those of one level free, so the history is linearizable exactly if
-//! no operation returned before one of a lower level was called. One pass over the levels finds out,
+//! no operation returned before one of a lower level was called, be it by the clock or, at equal
+//! times, by the order in which one process did them. One pass over the levels finds out,
 //! where a search over orders would drown in states.
 //!
 //! Invariants:
@@ -97,6 +98,20 @@ fn in_order(
     reads: &[Read<'_>],
     clock: Clock,
 ) -> Result<usize, Explanation> {
+    // The clock may be too coarse to tell what one process did first.
+    ranked.sort_by_key(|(_, operation)| (operation.process, operation.index));
+    let mut before: Option<(usize, &Operation)> = None;
+    for &(rank, operation) in &ranked {
+        if let Some((higher_rank, higher)) = before
+            && higher.process == operation.process
+            && higher_rank > rank
+        {
+            return Err(explain(operation, higher, reads, clock));
+        }
+        if operation.returned.is_some() {
+            before = Some((rank, operation));
+        }
+    }
     ranked.sort_by_key(|(rank, _)| *rank);
     let mut latest: Option<&Operation> = None;
     for level in ranked.chunk_by(|(one, _), (other, _)| one == other) {
@@ -114,7 +129,7 @@ fn in_order(
 
 /// `higher` returned before `lower` was called, though it belongs after it.
 fn explain(lower: &Operation, higher: &Operation, reads: &[Read<'_>], clock: Clock) -> Explanation {
-    let gap = lower.invoked - higher.returned.unwrap_or(lower.invoked);
+    let gap = lower.invoked.saturating_sub(higher.returned.unwrap_or(lower.invoked));
     let gap = match clock {
         Clock::Nanoseconds => duration(gap),
         Clock::Positions => format!("{gap} events"),

@@ -6,7 +6,7 @@
 //! Invariants:
 //! - a file that cannot be read, or an operation the model does not know, is bad input with file,
 //!   line and reason; no verdict is printed for any file then;
-//! - each file has the whole budget to itself.
+//! - each file has the whole budget to itself. The model `set` is judged in one pass and needs none.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -32,10 +32,10 @@ pub(crate) struct CheckArgs {
     /// How the files are written.
     #[arg(long, value_enum, default_value = "auto")]
     format: FormatName,
-    /// How long to search per file before the verdict is unknown.
+    /// How long to search per file before the verdict is unknown; `--model set` needs no search.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     timeout: u64,
-    /// How much memory a search may take before the verdict is unknown.
+    /// How much memory a search may take before the verdict is unknown; `--model set` needs none.
     #[arg(long, value_name = "MIB", default_value_t = 1024)]
     memory: usize,
     /// Print one JSON object instead of words.

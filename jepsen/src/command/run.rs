@@ -7,8 +7,10 @@
 //! Invariants:
 //! - everything random comes from `--seed`, and the replay command names it even if it was not given;
 //! - Ctrl-C, SIGTERM and SIGHUP end the run, its processes first, with its history written;
-//! - the nodes' data is kept unless the run was valid.
+//! - the nodes' data is kept unless the run was valid;
+//! - a run that is too short for each of its faults to fire once is refused before it begins.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -29,6 +31,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use super::BadArguments;
+
+/// What is left of a run for the fault that is installed last to do harm.
+const LAST_FAULT_SECONDS: f64 = 1.0;
 
 /// Test a cluster of real processes on this machine, while it is being broken.
 #[derive(Debug, Args)]
@@ -86,7 +91,8 @@ enum WorkloadName {
 enum Mode {
     /// Agree on the order, then apply: linearizable.
     Strong,
-    /// Apply, then agree on the order.
+    /// Apply, then agree on the order. Hidden until it can be run.
+    #[value(hide = true)]
     Eventual,
 }
 
@@ -102,6 +108,7 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<Exit> {
         let reason = "--mode eventual: eventual mode cannot be run yet; --mode strong can";
         return Err(BadArguments(reason.to_owned()).into());
     }
+    args.check_length()?;
     let seed = args.seed.unwrap_or_else(seed_of_the_clock);
     let workload = args.workload(seed);
     let replay = args.replay(seed);
@@ -142,6 +149,23 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<Exit> {
 }
 
 impl RunArgs {
+    /// Steps install and heal in turns, so the last of the faults is first installed at step 2F - 1.
+    fn check_length(&self) -> Result<(), BadArguments> {
+        let faults: BTreeSet<Fault> = self.nemesis.iter().copied().collect();
+        let Some(last) = (2 * faults.len()).checked_sub(1) else { return Ok(()) };
+        let (count, limit, interval) = (faults.len(), self.time_limit, self.nemesis_interval);
+        let seconds = |time: u64| Duration::from_secs(time).as_secs_f64();
+        let needed = (0..last).map(|_| interval).sum::<f64>() + LAST_FAULT_SECONDS;
+        if seconds(limit) > needed {
+            return Ok(());
+        }
+        Err(BadArguments(format!(
+            "--time-limit {limit} is too short for {count} kinds of fault, one step every \
+             {interval} s, to fire each: set --time-limit above {needed:.1}, or a shorter \
+             --nemesis-interval"
+        )))
+    }
+
     fn workload(&self, seed: u64) -> Arc<dyn Workload> {
         match self.workload {
             WorkloadName::Register => {
@@ -216,4 +240,48 @@ fn interruption() -> anyhow::Result<impl Future<Output = ()>> {
             _ = hangup.recv() => {}
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Alone {
+        #[command(flatten)]
+        run: RunArgs,
+    }
+
+    fn check_length(arguments: &str) -> Result<(), String> {
+        let words = ["run"].into_iter().chain(arguments.split_whitespace());
+        Alone::try_parse_from(words).unwrap().run.check_length().map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_run_too_short_for_its_faults_is_told_what_to_set() {
+        for enough in [
+            "",
+            "--time-limit 1",
+            "--nemesis kill,pause,partition --time-limit 60",
+            "--nemesis kill,partition --time-limit 30",
+            "--nemesis kill,partition --time-limit 20",
+            "--nemesis kill,partition --time-limit 20 --nemesis-interval 2",
+            "--nemesis kill,kill --time-limit 7",
+            "--nemesis kill,pause,partition --time-limit 27",
+        ] {
+            assert_eq!(check_length(enough), Ok(()), "{enough}");
+        }
+        let error = check_length("--nemesis kill,pause,partition --time-limit 26").unwrap_err();
+        assert!(error.contains("--time-limit above 26.0"), "{error}");
+        assert!(check_length("--nemesis kill --time-limit 6").is_err());
+        assert!(check_length("--nemesis partition --nemesis-interval 0.5 --time-limit 1").is_err());
+    }
+
+    #[test]
+    fn the_help_does_not_offer_what_cannot_be_run() {
+        let help = Alone::command().render_long_help().to_string();
+        assert!(help.contains("linearizable") && !help.contains("ventual"), "{help}");
+    }
 }

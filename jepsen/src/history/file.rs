@@ -7,7 +7,8 @@
 //! - every error about the contents carries file, line and reason ([`InputError`]), also those that
 //!   are found only when events are paired or when a model reads their values;
 //! - nothing is left out silently: nemesis events, foreign processes and unknown keys are counted;
-//! - formats are told apart by contents, not by name: JSON lines begin with `{"`, EDN does not.
+//! - formats are told apart by contents, not by name: JSON lines begin with `{"`, EDN does not;
+//! - an array of JSON objects is neither, and is refused as what it is.
 
 use std::fmt;
 use std::fs;
@@ -123,6 +124,12 @@ impl History {
     }
 
     fn parse_jsonl(&mut self, text: &str) -> Result<(), InputError> {
+        let start = text.trim_start();
+        if start.starts_with('[') {
+            let line = 1 + text[..text.len() - start.len()].matches('\n').count();
+            let reason = "one JSON object a line is expected, not an array".to_owned();
+            return Err(InputError { name: self.name.clone(), line, reason });
+        }
         for (position, line) in text.lines().enumerate() {
             if line.trim().is_empty() {
                 continue;
@@ -176,9 +183,10 @@ impl History {
     }
 }
 
-/// EDN maps of events begin with a keyword, JSON objects with a string.
+/// EDN maps of events begin with a keyword, JSON objects with a string, also within an array.
 fn looks_like_json(text: &str) -> bool {
     let start = text.trim_start();
+    let start = start.strip_prefix('[').unwrap_or(start).trim_start();
     start.strip_prefix('{').is_some_and(|rest| rest.trim_start().starts_with('"'))
 }
 
@@ -234,6 +242,8 @@ mod tests {
         let cases = [
             ("\n{\"process\":0}", "h:2: the event has no type"),
             ("{:type :ok, :f :read, :process 0}", "h:1: process 0 completes an operation"),
+            ("\n[\n {\"process\": 0}]", "h:2: one JSON object a line is expected, not an array"),
+            ("[{\"process\":0}]", "h:1: one JSON object a line is expected, not an array"),
             ("{:type :ok, :f :read}", "h:1: the event has no :process"),
             ("{:type :maybe, :f :read, :process 0}", "h:1: :type :maybe is none of"),
             ("[{:a 1", "h:1: the text ends before"),

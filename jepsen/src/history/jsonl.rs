@@ -156,13 +156,25 @@ pub fn from_json(json: Json) -> Result<Value, String> {
         }
         Json::Object(fields) => {
             if let (1, Some(Json::String(text))) = (fields.len(), fields.get(EDN)) {
-                let form = EdnReader::new(text).next_form().map_err(|error| error.reason)?;
-                return form.map(|(_, form)| form).ok_or_else(|| "the EDN is empty".to_owned());
+                return one_form(text);
             }
             let entry = |(key, value)| Ok((Value::Text(key), from_json(value)?));
             Value::Map(fields.into_iter().map(entry).collect::<Result<_, String>>()?)
         }
     })
+}
+
+/// The one form that a text of EDN is.
+fn one_form(text: &str) -> Result<Value, String> {
+    let mut reader = EdnReader::new(text);
+    let form = reader.next_form().map_err(|error| error.reason)?;
+    let (_, form) = form.ok_or("the EDN is empty")?;
+    match reader.next_form() {
+        Ok(None) => Ok(form),
+        Ok(Some(_)) | Err(_) => {
+            Err(format!("something follows the first form of the EDN {text:?}"))
+        }
+    }
 }
 
 #[cfg(test)]
@@ -175,6 +187,16 @@ mod tests {
                       {"edn" "x"} #tag 1]"#;
         let (_, value) = EdnReader::new(text).next_form().unwrap().unwrap();
         assert_eq!(from_json(to_json(&value)).unwrap(), value);
+    }
+
+    #[test]
+    fn edn_within_json_is_one_form_and_nothing_else() {
+        let read = |text: &str| from_json(serde_json::json!({ "edn": text }));
+        assert_eq!(read(" 1 ; a comment"), Ok(Value::Int(1)));
+        for text in ["1 ] garbage", "1 2", "1 ]", "(1) #"] {
+            assert!(read(text).unwrap_err().contains("something follows"), "{text}");
+        }
+        assert_eq!(read(" "), Err("the EDN is empty".to_owned()));
     }
 
     #[test]

@@ -8,11 +8,12 @@
 //! - `returned` is `None` exactly for `info`: such an operation stays concurrent with everything
 //!   after it, for ever;
 //! - times are nanoseconds if every event has one, and positions in the history otherwise, never a
-//!   mixture. Equal times count as concurrent: a clock that is too coarse must not invent an order.
+//!   mixture. Equal times of different processes count as concurrent: a clock that is too coarse
+//!   must not invent an order. One process does one thing after the other, whatever the clock says.
 //!
 //! A history that is not well formed (a completion of nothing, two operations of one process in
-//! flight, a process that goes on after `info`, a return before its call) is refused with the
-//! position of the event, because every verdict about it would be worthless.
+//! flight, a process that goes on after `info`, a return before its call, a call before the return
+//! of what the same process did last) is refused with the position of the event, because every verdict about it would be worthless.
 
 use std::collections::BTreeMap;
 
@@ -65,6 +66,21 @@ pub struct Operation {
     pub error: Option<String>,
 }
 
+impl Operation {
+    /// What an operation that is not a read was asked to do, and so did if it happened. Its
+    /// completion may repeat that or leave it out; one that says something else did something else.
+    pub fn argument(&self) -> Result<&Value, String> {
+        let repeated = self.value.untagged() == self.input.untagged();
+        match self.outcome == Outcome::Ok && self.value != Value::Nil && !repeated {
+            true => Err(format!(
+                "process {} invoked {} {} and completed it with {}",
+                self.process, self.f, self.input, self.value
+            )),
+            false => Ok(&self.input),
+        }
+    }
+}
+
 /// Why events do not pair.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PairingError {
@@ -84,6 +100,8 @@ pub fn pair(events: &[Event]) -> Result<(Clock, Vec<Operation>), PairingError> {
     let mut operations: Vec<Operation> = Vec::new();
     // Per process: its open operation, or `None` once it has crashed.
     let mut open: BTreeMap<u64, Option<usize>> = BTreeMap::new();
+    // Per process: when its last operation returned.
+    let mut returned: BTreeMap<u64, u64> = BTreeMap::new();
     for (position, event) in events.iter().enumerate() {
         let Process::Client(process) = event.process else { continue };
         let time = match (clock, event.time) {
@@ -101,6 +119,10 @@ pub fn pair(events: &[Event]) -> Result<(Clock, Vec<Operation>), PairingError> {
                     return refuse(format!("process {process} has an operation in flight already"));
                 }
             }
+            if returned.get(&process).is_some_and(|returned| time < *returned) {
+                let reason = "invokes before its previous operation returned";
+                return refuse(format!("process {process} {reason}"));
+            }
             open.insert(process, Some(operations.len()));
             operations.push(begin(position, process, event, time));
             continue;
@@ -117,6 +139,7 @@ pub fn pair(events: &[Event]) -> Result<(Clock, Vec<Operation>), PairingError> {
         if time < operation.invoked {
             return refuse(format!("process {process} completes before it invoked"));
         }
+        returned.insert(process, time);
         if complete(operation, event, time) == Outcome::Info {
             open.insert(process, None);
         }
@@ -212,6 +235,11 @@ mod tests {
                 vec![event(1, 0, Invoke, "r"), event(2, 0, Info, "r"), event(3, 0, Invoke, "r")],
                 2,
                 "after an :info",
+            ),
+            (
+                vec![event(1, 0, Invoke, "r"), event(9, 0, Ok, "r"), event(8, 0, Invoke, "r")],
+                2,
+                "before its previous operation returned",
             ),
         ];
         for (events, position, reason) in cases {

@@ -5,7 +5,8 @@
 //! uses no hashed collections, because their iteration order differs from run to run.
 //!
 //! Invariants:
-//! - two values are equal exactly when EDN calls them equal, with one exception: floats compare by
+//! - two values are equal exactly when EDN calls them equal, so a list equals the vector of the same
+//!   items, and nothing lies between them in the order; there is one exception: floats compare by
 //!   their bits' total order, so that NaN equals itself and a map never loses a key;
 //! - `Display` writes EDN that the reader in [`super::edn`] turns into the same value again.
 //!
@@ -16,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// One piece of EDN data.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default)]
 pub enum Value {
     /// `nil`: no value; also a register that was never written.
     #[default]
@@ -71,7 +72,61 @@ impl Ord for Float {
     }
 }
 
+impl PartialEq for Value {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Value {}
+
+impl PartialOrd for Value {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Value {
+    fn cmp(&self, other: &Self) -> Ordering {
+        use Value::{
+            Bool, Char, Float, Int, Keyword, List, Map, Set, Symbol, Tagged, Text, Vector,
+        };
+        match (self, other) {
+            (Bool(one), Bool(other)) => one.cmp(other),
+            (Int(one), Int(other)) => one.cmp(other),
+            (Float(one), Float(other)) => one.cmp(other),
+            (Char(one), Char(other)) => one.cmp(other),
+            (Text(one), Text(other))
+            | (Keyword(one), Keyword(other))
+            | (Symbol(one), Symbol(other)) => one.cmp(other),
+            (List(one) | Vector(one), List(other) | Vector(other)) => one.cmp(other),
+            (Set(one), Set(other)) => one.cmp(other),
+            (Map(one), Map(other)) => one.cmp(other),
+            (Tagged(tag, one), Tagged(other_tag, other)) => (tag, one).cmp(&(other_tag, other)),
+            _ => self.rank().cmp(&other.rank()),
+        }
+    }
+}
+
 impl Value {
+    /// Where its sort stands among the sorts of data.
+    fn rank(&self) -> u8 {
+        match self {
+            Value::Nil => 0,
+            Value::Bool(_) => 1,
+            Value::Int(_) => 2,
+            Value::Float(_) => 3,
+            Value::Char(_) => 4,
+            Value::Text(_) => 5,
+            Value::Keyword(_) => 6,
+            Value::Symbol(_) => 7,
+            Value::List(_) | Value::Vector(_) => 8,
+            Value::Set(_) => 9,
+            Value::Map(_) => 10,
+            Value::Tagged(..) => 11,
+        }
+    }
+
     /// A vector of two: how Jepsen's independent workloads write a key and its value, and how a
     /// compare-and-set writes what it expects and what it installs.
     pub fn pair(first: impl Into<Value>, second: impl Into<Value>) -> Value {
@@ -223,4 +278,25 @@ fn write_map(out: &mut fmt::Formatter<'_>, entries: &BTreeMap<Value, Value>) -> 
         write!(out, "{key} {value}")?;
     }
     out.write_str("}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_equals_the_vector_of_the_same_items_and_nothing_else() {
+        let items = |last: i64| vec![Value::Int(1), Value::Int(last)];
+        let (list, vector) = (Value::List(items(2)), Value::Vector(items(2)));
+        assert_eq!(list, vector);
+        assert_eq!(BTreeSet::from([list.clone(), vector.clone()]).len(), 1);
+        assert!(list < Value::Vector(items(3)) && vector < Value::List(items(3)));
+        assert_ne!(list, Value::Set(items(2).into_iter().collect()));
+        assert_eq!(
+            Value::Tagged("t".to_owned(), Box::new(list.clone())),
+            Value::Tagged("t".to_owned(), Box::new(vector))
+        );
+        assert_ne!(Value::Text("a".to_owned()), Value::Keyword("a".to_owned()));
+        assert_ne!(Value::Nil, Value::Bool(false));
+    }
 }

@@ -20,14 +20,21 @@ use crate::{Attempt, budget, operation, verdict};
 
 const HISTORIES: u64 = 12_000;
 
+/// What was done, when it was called, when it returned, and by whom.
+type Judged = (RegisterOp, u64, Option<u64>, u64);
+
 /// The independent judge: tries every permutation that real time allows, remembers nothing.
-fn some_order(ops: &[(RegisterOp, u64, Option<u64>)], done: u32, state: Option<i64>) -> bool {
+/// One process does its operations in the order in which they stand, also at equal times.
+fn some_order(ops: &[Judged], done: u32, state: Option<i64>) -> bool {
     let open = |i: usize| done >> i & 1 == 0;
     if (0..ops.len()).all(|i| !open(i) || ops[i].2.is_none()) {
         return true;
     }
     (0..ops.len()).filter(|i| open(*i)).any(|i| {
-        let blocked = (0..ops.len()).any(|j| open(j) && ops[j].2.is_some_and(|at| at < ops[i].1));
+        let blocked = (0..ops.len()).any(|j| {
+            let earlier = j < i && ops[j].3 == ops[i].3;
+            open(j) && ops[j].2.is_some_and(|at| at < ops[i].1 || earlier)
+        });
         let after = match ops[i].0 {
             RegisterOp::Read(value) => (state == value).then_some(state),
             RegisterOp::Write(value) => Some(value),
@@ -112,11 +119,12 @@ fn plant_a_stale_read(rng: &mut SmallRng, operations: &mut [Operation]) {
     }
 }
 
-fn for_the_judge(operations: &[Operation]) -> Vec<(RegisterOp, u64, Option<u64>)> {
+fn for_the_judge(operations: &[Operation]) -> Vec<Judged> {
     let judged = operations
         .iter()
         .filter(|o| o.outcome != Outcome::Fail && !(o.f == "read" && o.outcome == Outcome::Info));
-    judged.map(|o| (Register::with_cas().op(o).unwrap(), o.invoked, o.returned)).collect()
+    let op = |operation| Register::with_cas().op(operation).unwrap();
+    judged.map(|o| (op(o), o.invoked, o.returned, o.process)).collect()
 }
 
 /// The search and the judge of permutations agree, and what the explanation is made from is a
@@ -153,7 +161,10 @@ fn the_search_agrees_with_a_walk_over_all_permutations() {
             }
             Verdict::Unknown { why } => {
                 let judged = for_the_judge(&operations);
-                assert!(judged.iter().all(|(.., returned)| returned.is_none()), "{why}; {replay}");
+                assert!(
+                    judged.iter().all(|(_, _, returned, _)| returned.is_none()),
+                    "{why}; {replay}"
+                );
             }
         }
         if !expected {
@@ -242,16 +253,17 @@ fn assert_contradiction(operations: &[Operation], replay: &str) {
     let entries: Vec<_> = judged
         .iter()
         .enumerate()
-        .map(|(source, (op, invoked, returned))| linearizable::Entry {
+        .map(|(source, (op, invoked, returned, process))| linearizable::Entry {
             op: op.clone(),
             invoked: *invoked,
             returned: *returned,
             source,
+            process: *process,
         })
         .collect();
     let found = search::search(&model, &entries, &mut budget());
     let search::Outcome::Impossible { stuck } = found else { panic!("{found:?}; {replay}") };
     let core = shrink::shrink(&model, &entries, stuck, &mut budget());
-    let core: Vec<_> = core.into_iter().map(|e| (e.op, e.invoked, e.returned)).collect();
+    let core: Vec<_> = core.into_iter().map(|e| (e.op, e.invoked, e.returned, e.process)).collect();
     assert!(!some_order(&core, 0, None), "the core has an order; {replay}");
 }

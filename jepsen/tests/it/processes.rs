@@ -116,6 +116,8 @@ fn bad_arguments_are_refused_before_anything_starts() {
         "--rate 0",
         "--log paper",
         "--nemesis-interval x",
+        "--nemesis kill,pause,partition --time-limit 26",
+        "--nemesis partition --nemesis-interval 0.5 --time-limit 1",
     ] {
         let output = harness(&store, arguments).output().unwrap();
         assert_eq!(output.status.code(), Some(254), "{arguments}");

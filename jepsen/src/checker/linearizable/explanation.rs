@@ -51,20 +51,11 @@ enum LastWritten<'a, O> {
     By(&'a Entry<O>, u64),
 }
 
-impl<O> LastWritten<'_, O> {
-    fn ended_before(&self, other: &Entry<O>) -> bool {
-        match self {
-            LastWritten::Initially => true,
-            LastWritten::By(_, returned) => *returned < other.invoked,
-        }
-    }
-}
-
 impl<M: Model> Story<'_, M> {
     /// The contradiction in words.
     pub fn explain(&self, key: Option<&Value>) -> Explanation {
         let mut core: Vec<_> = self.core.iter().collect();
-        core.sort_by_key(|entry| (entry.invoked, entry.returned));
+        core.sort_by_key(|entry| (entry.invoked, entry.returned, entry.source));
         let observers = || core.iter().copied().filter(|e| e.returned.is_some());
         let Argument { sentence, named } = observers()
             .find_map(|entry| self.unwritten(entry))
@@ -94,7 +85,7 @@ impl<M: Model> Story<'_, M> {
             return Some(Argument { sentence, named: vec![observer] });
         };
         let returned = observer.returned?;
-        if writer.invoked <= returned {
+        if !writers.iter().all(|writer| observer.precedes(writer)) {
             return None;
         }
         let gap = self.gap(returned, writer.invoked);
@@ -112,12 +103,13 @@ impl<M: Model> Story<'_, M> {
     fn overwritten<'b>(&'b self, observer: &'b Entry<M::Op>) -> Option<Argument<'b, M::Op>> {
         let value = self.effect(observer).observes?;
         let last_written = self.last_written(observer, &value)?;
+        let writers = self.writers(observer, &value);
         let witness = self
             .core
             .iter()
             .filter(|other| other.source != observer.source && self.contradicts(other, &value))
-            .filter(|other| other.returned.is_some_and(|at| at < observer.invoked))
-            .filter(|other| last_written.ended_before(other))
+            .filter(|other| other.precedes(observer))
+            .filter(|other| writers.iter().all(|writer| writer.precedes(other)))
             // A write says it more plainly than a read; the latest is the nearest.
             .max_by_key(|other| (self.effect(other).writes.is_some(), other.returned))?;
         let gap = self.gap(witness.returned?, observer.invoked);
@@ -168,9 +160,7 @@ impl<M: Model> Story<'_, M> {
         if self.times_there(&value) != 1 {
             return None;
         }
-        let before = |one: &Entry<M::Op>, other: &Entry<M::Op>| {
-            one.returned.is_some_and(|returned| returned < other.invoked)
-        };
+        let before = Entry::precedes;
         let between = self.core.iter().find(|between| {
             before(between, last) && self.contradicts(between, &value) && {
                 let saw = |e: &Entry<M::Op>| self.effect(e).observes.as_ref() == Some(&value);

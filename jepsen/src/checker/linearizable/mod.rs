@@ -41,8 +41,21 @@ pub struct Entry<O> {
     pub invoked: u64,
     /// When it returned; `None` if nobody knows whether it happened.
     pub returned: Option<u64>,
-    /// Which of the history's operations it is.
+    /// Which of the history's operations it is: those of one process stand in program order.
     pub source: usize,
+    /// Who did it.
+    pub process: u64,
+}
+
+impl<O> Entry<O> {
+    /// Whether it had returned when the other was called. A process does one thing after the other,
+    /// also where the clock is too coarse to tell.
+    pub fn precedes(&self, other: &Self) -> bool {
+        self.returned.is_some_and(|returned| {
+            let earlier = self.process == other.process && self.source < other.source;
+            returned < other.invoked || (earlier && returned == other.invoked)
+        })
+    }
 }
 
 /// The operations of a history by object.
@@ -101,8 +114,9 @@ fn partition<M: Model>(model: &M, operations: &[Operation]) -> Result<Partitions
             continue;
         }
         let key = model.key(operation).map_err(explain)?;
-        let (invoked, returned) = (operation.invoked, operation.returned);
-        partitions.entry(key).or_default().push(Entry { op, invoked, returned, source });
+        let Operation { process, invoked, returned, .. } = *operation;
+        let entry = Entry { op, invoked, returned, source, process };
+        partitions.entry(key).or_default().push(entry);
     }
     // An object whose every operation is unknown has nothing to say.
     partitions.retain(|_, entries| entries.iter().any(|entry| entry.returned.is_some()));

@@ -13,8 +13,9 @@
 //! - A configuration is remembered as (where the ordered prefix ends, bits behind it, state): as
 //!   large as what is in flight, not as the history.
 //!
-//! Invariants: `returned < invoked` is the only precedence, so equal times are concurrent; taking
-//! back restores list, bits and state exactly.
+//! Invariants: [`Entry::precedes`] is the only precedence, so operations of different processes at
+//! equal times are concurrent, and those of one process never are; taking back restores list, bits
+//! and state exactly.
 //!
 //! It explains nothing, but reports how far any branch came ([`Outcome::Impossible`]).
 
@@ -86,6 +87,11 @@ struct Search<'a, M: Model> {
     crashed: Vec<&'a Entry<M::Op>>,
     /// For each crashed operation the equal one before it.
     twin: Vec<Option<usize>>,
+    /// For each completed operation the completed one that its process did before. The list of
+    /// events cannot say so where that one returned in the instant of the call.
+    before_completed: Vec<Option<usize>>,
+    /// The same for each crashed operation.
+    before_crashed: Vec<Option<usize>>,
     /// The events of unordered completed operations by time, as a doubly linked list. Operation `i`
     /// is called at event `2i + 1` and returns at `2i + 2`.
     next: Vec<usize>,
@@ -107,11 +113,12 @@ impl<'a, M: Model> Search<'a, M> {
     fn new(model: &'a M, entries: &'a [Entry<M::Op>]) -> Self {
         let mut completed: Vec<_> = entries.iter().filter(|e| e.returned.is_some()).collect();
         let mut crashed: Vec<_> = entries.iter().filter(|e| e.returned.is_none()).collect();
-        completed.sort_by_key(|entry| (entry.invoked, entry.returned));
+        completed.sort_by_key(|entry| (entry.invoked, entry.returned, entry.source));
         crashed.sort_by_key(|entry| entry.invoked);
         let mut latest = BTreeMap::new();
         let twin = crashed.iter().enumerate().map(|(at, e)| latest.insert(&e.op, at)).collect();
         let (next, previous) = link(&completed);
+        let (before_completed, before_crashed) = program_order(&completed, &crashed);
         let initial = model.initial();
         Self {
             model,
@@ -120,6 +127,8 @@ impl<'a, M: Model> Search<'a, M> {
             completed,
             crashed,
             twin,
+            before_completed,
+            before_crashed,
             next,
             previous,
             ordered_count: 0,
@@ -167,6 +176,7 @@ impl<'a, M: Model> Search<'a, M> {
                     let at = operation_of(event);
                     let op = &self.completed[at].op;
                     if !self.model.read_only(op)
+                        && self.is_turn(self.before_completed[at])
                         && let Some(next) = self.model.step(state, op)
                     {
                         return Some((Choice::Completed(at), next));
@@ -182,8 +192,12 @@ impl<'a, M: Model> Search<'a, M> {
             if entry.invoked > first_return {
                 break;
             }
-            let twin_unused = self.twin[at].is_some_and(|twin| !bit(&self.crashed_used, twin));
-            if bit(&self.crashed_used, at) || twin_unused {
+            // A twin whose process is not there yet cannot stand in for this one.
+            let twin_unused = self.twin[at].is_some_and(|twin| {
+                !bit(&self.crashed_used, twin) && self.is_turn(self.before_crashed[twin])
+            });
+            let is_turn = self.is_turn(self.before_crashed[at]);
+            if bit(&self.crashed_used, at) || twin_unused || !is_turn {
                 continue;
             }
             if let Some(next) = self.model.step(state, &entry.op) {
@@ -192,6 +206,11 @@ impl<'a, M: Model> Search<'a, M> {
         }
         self.stuck = self.stuck.max(first_return);
         None
+    }
+
+    /// Whether what a process did before is ordered, so that its next operation may be.
+    fn is_turn(&self, before: Option<usize>) -> bool {
+        before.is_none_or(|before| bit(&self.ordered, before))
     }
 
     /// When the first unordered operation returned: later ones cannot be ordered before it.
@@ -212,7 +231,7 @@ impl<'a, M: Model> Search<'a, M> {
         while is_call(event) {
             let at = operation_of(event);
             let op = &self.completed[at].op;
-            let reads = self.model.read_only(op);
+            let reads = self.model.read_only(op) && self.is_turn(self.before_completed[at]);
             if reads && self.model.step(&self.states[self.state], op).is_some() {
                 budget.poll()?;
                 self.apply(Choice::Completed(at), self.state, true);
@@ -321,6 +340,21 @@ fn link<O>(completed: &[&Entry<O>]) -> (Vec<usize>, Vec<usize>) {
     }
     previous[HEAD] = last;
     (next, previous)
+}
+
+/// For each completed and each crashed operation, the completed one before it of the same process.
+fn program_order<O>(
+    completed: &[&Entry<O>],
+    crashed: &[&Entry<O>],
+) -> (Vec<Option<usize>>, Vec<Option<usize>>) {
+    let places: BTreeMap<(u64, usize), usize> =
+        completed.iter().enumerate().map(|(at, e)| ((e.process, e.source), at)).collect();
+    let before = |entry: &&Entry<O>| {
+        let earlier = places.range((entry.process, 0)..(entry.process, entry.source));
+        let (_, &at) = earlier.last()?;
+        completed[at].precedes(entry).then_some(at)
+    };
+    (completed.iter().map(before).collect(), crashed.iter().map(before).collect())
 }
 
 fn call_of(at: usize) -> usize {
