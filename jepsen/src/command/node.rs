@@ -15,6 +15,7 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 use clap::Args;
+use rustix::process::{Signal, set_parent_process_death_signal};
 use sixbells::{Config, LogEngine, Node};
 use sixbells_jepsen::machine::Workbench;
 use sixbells_jepsen::report::Exit;
@@ -61,6 +62,8 @@ pub(crate) fn run(args: &NodeArgs) -> anyhow::Result<Exit> {
         .with_ansi(false)
         .with_writer(std::io::stderr)
         .init();
+    // A node that is stopped cannot notice that the harness is gone: the kernel ends it then.
+    set_parent_process_death_signal(Some(Signal::KILL))?;
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(args))
 }
 

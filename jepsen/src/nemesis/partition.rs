@@ -133,13 +133,16 @@ fn majorities_ring(nodes: &[u64]) -> BTreeSet<Link> {
     links
 }
 
-/// The leader every second time, if there is one: that is where one-way cuts hurt.
+/// One node that is not heard, or that does not hear. Where a leader is known, the leader is not heard
+/// or a follower does not hear: a leader dials, so these cut what flows; the other two cut nothing.
 fn one_way(nodes: &[u64], rng: &mut impl Rng, leader: Option<u64>) -> BTreeSet<Link> {
-    let any = nodes.choose(rng).copied();
-    let Some(node) = leader.filter(|_| rng.random_bool(0.5)).or(any) else {
+    let Some(any) = nodes.choose(rng).copied() else {
         return BTreeSet::new();
     };
-    let deaf = rng.random_bool(0.5);
+    let (node, deaf) = match leader.filter(|leader| nodes.contains(leader)) {
+        Some(leader) => (any, any != leader),
+        None => (any, rng.random_bool(0.5)),
+    };
     let others = nodes.iter().filter(|other| **other != node);
     let link = |other: &u64| match deaf {
         true => Link { from: *other, to: node },
@@ -219,6 +222,7 @@ mod tests {
             let links = links(Shape::OneWay, 3, seed).unwrap();
             assert_eq!(links.len(), 2);
             assert!(links.iter().all(|l| !links.contains(&Link { from: l.to, to: l.from })));
+            assert!(links.iter().any(|l| l.from == 2), "cuts what the leader, node 2, sends");
         }
     }
 

@@ -161,21 +161,38 @@ impl Schedule {
         // A seed of its own for each draw, so that the number of nodes does not shift later draws.
         let mut rng = SmallRng::seed_from_u64(self.rng.random());
         let (variant, action) = match fault {
-            Fault::Kill => {
-                let victims = next(&mut self.kills, &Victims::ALL, &mut self.rng);
+            Fault::Kill => possible(&mut self.kills, &Victims::ALL, &mut self.rng, |victims| {
                 (victims.name(), victims.nodes(nodes, &mut rng, leader).map(Action::Kill))
-            }
-            Fault::Pause => {
-                let victims = next(&mut self.pauses, &Victims::ALL, &mut self.rng);
+            }),
+            Fault::Pause => possible(&mut self.pauses, &Victims::ALL, &mut self.rng, |victims| {
                 (victims.name(), victims.nodes(nodes, &mut rng, leader).map(Action::Pause))
-            }
-            Fault::Partition => {
-                let shape = next(&mut self.shapes, &Shape::ALL, &mut self.rng);
+            }),
+            Fault::Partition => possible(&mut self.shapes, &Shape::ALL, &mut self.rng, |shape| {
                 (shape.name(), shape.links(nodes, &mut rng, leader).map(Action::Partition))
-            }
+            }),
         };
         Draw { fault, variant, action }
     }
+}
+
+type Variant = (&'static str, Result<Action, String>);
+
+/// The next variant that makes sense now. A variant that does not, such as a third of three nodes,
+/// must not use up the fault's turn. If none does, the last one says why.
+fn possible<T: Copy>(
+    left: &mut Vec<T>,
+    all: &[T],
+    rng: &mut SmallRng,
+    mut draw: impl FnMut(T) -> Variant,
+) -> Variant {
+    let mut drawn = draw(next(left, all, rng));
+    for _ in all {
+        if drawn.1.is_ok() {
+            break;
+        }
+        drawn = draw(next(left, all, rng));
+    }
+    drawn
 }
 
 /// The next of `all` in a shuffled order, shuffled anew once all had their turn.

@@ -150,13 +150,16 @@ async fn a_fault_that_never_fired_is_a_gap() {
     assert!(short.gaps()[0].contains("too short"), "{:?}", short.gaps());
 }
 
+/// A variant that makes no sense now must not use up its fault's turn: in a short run the fault would
+/// never fire.
 #[tokio::test]
-async fn without_a_leader_what_needs_one_is_skipped_and_says_so() {
+async fn without_a_leader_what_needs_one_leaves_its_turn_to_another() {
     let fake = Fake { held_back: 1, ..Fake::default() };
-    let Run { events, .. } = run(&fake, 3, &Fault::ALL, 60).await;
-    let skipped: Vec<_> =
-        events.iter().filter(|event| *field(event, "result") == Value::from("skipped")).collect();
-    assert!(skipped.iter().any(|event| *field(event, "why") == Value::from("no leader is known")));
+    let Run { events, coverage, .. } = run(&fake, 3, &Fault::ALL, 60).await;
+    let results = || events.iter().map(|event| field(event, "result"));
+    assert!(results().all(|result| *result != Value::from("skipped")));
+    assert!(results().filter(|result| **result == Value::from("installed")).count() > 20);
+    assert!(coverage.gaps().is_empty(), "{:?}", coverage.gaps());
 }
 
 /// The first failure ends the schedule, is recorded, and what was half done is undone.
