@@ -102,6 +102,28 @@ async fn no_bad_proposal_reaches_the_log() {
     unharmed(&cluster, 2).await;
 }
 
+/// Nobody waits for an answer whose deadline has passed: to carry the command out all the same would
+/// only delay those behind it. So it is dropped before it is logged.
+#[tokio::test(start_paused = true)]
+async fn work_that_has_expired_is_not_proposed() {
+    let cluster = Cluster::start(3, Config::default()).await;
+    let leader = cluster.leader().await;
+    cluster.add(leader, 7, 1).await.unwrap();
+    let before = cluster.status(leader).last_log_index;
+    let good = proposal(2, [9, 3, 0], &[b"key", &add(1)[..]].concat());
+    let client = cluster.network.client::<TokioRuntime>("client", "sixbells");
+    let request = Message { kind: Kind::Propose, request: 1, body: good.clone().into() };
+    let to = Peer { addr: addr(leader), node: None, disk: None };
+    let late = client.call(&to, Lane::Client, request, Duration::ZERO).await;
+    assert!(late.is_err() || !is_ok(&late.unwrap()));
+    crate::cluster::pass(1).await;
+    assert_eq!(cluster.status(leader).last_log_index, before, "it was logged");
+    assert!(
+        is_ok(&send(&cluster, leader, Kind::Propose, good).await),
+        "in time, it is carried out"
+    );
+}
+
 /// Well-formed, but of a session that nobody opened, or with numbers at the end of the range: refused
 /// or answered, never applied twice, and no node overflows.
 #[tokio::test(start_paused = true)]
