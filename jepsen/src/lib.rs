@@ -11,6 +11,7 @@
 //! - [`model`] says what a correct object would have answered;
 //! - [`checker`] compares the two and returns a three-valued verdict;
 //! - [`replicas`] compares what the nodes hold in the end;
+//! - [`sim`] runs all of that on a simulated cluster, in one thread, from one seed;
 //! - [`report`] puts it into words, [`store`] keeps it.
 //!
 //! [`trial`] is one whole run. Other clusters are plugged in through [`nemesis::Target`], other
@@ -33,6 +34,7 @@ pub mod nemesis;
 pub mod proxy;
 pub mod replicas;
 pub mod report;
+pub mod sim;
 pub mod store;
 pub mod trial;
 pub mod workload;
