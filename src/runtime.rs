@@ -15,8 +15,10 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use openraft::OptionalSend;
-pub use openraft::async_runtime::{AsyncRuntime, Instant, Select3};
+pub use openraft::{
+    OptionalSend, OptionalSync,
+    async_runtime::{AsyncRuntime, Instant, Select3, watch},
+};
 use rand::RngExt;
 
 /// Production: tokio.

@@ -16,7 +16,13 @@
 //!   part of the rest;
 //! - nothing here waits for real time.
 
+pub mod clock;
 pub mod observation;
 pub mod oracle;
+pub mod runtime;
+mod tasks;
+mod watch;
+pub mod world;
 
 pub use observation::{End, Host, Logged, Observation, Replica};
+pub use runtime::SimRuntime;
