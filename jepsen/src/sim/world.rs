@@ -34,6 +34,7 @@ use rand::{RngExt, SeedableRng, rngs::SmallRng};
 
 use super::{
     Host, Observation,
+    bug::Bug,
     clock::Clock,
     tasks::{Due, Id, Tasks, Work},
 };
@@ -108,6 +109,8 @@ pub struct Settings {
     pub observer: Option<Observer>,
     /// Gets a line for everything that is traced.
     pub log: Option<Box<dyn FnMut(String)>>,
+    /// The bug that is planted in what is simulated, if any.
+    pub planted: Option<Bug>,
 }
 
 impl fmt::Debug for Settings {
@@ -478,9 +481,9 @@ pub fn observe(seen: &Observation) {
     }
 }
 
-/// Ends the run, at the next step.
-pub fn halt() {
-    with(|world| world.halted = true);
+/// The bug that is planted in this run.
+pub fn planted() -> Option<Bug> {
+    with(|world| world.settings.planted).flatten()
 }
 
 /// Counts that something was reached.

@@ -1,0 +1,459 @@
+//! A simulated cluster: real nodes on simulated hosts.
+//!
+//! Owns [`Cluster`]: who runs, on which disk, and what the operator has to do about it. In: starts,
+//! ends and requests to nodes. Out: the nodes' own answers, and an observation for each end that a
+//! node came to by itself.
+//!
+//! Invariants
+//! - whatever is asked of a node runs on its host, by its clock, and ends with it;
+//! - a node that ended is started again, unless its disk is gone: then it is replaced under a new id,
+//!   as its documentation asks for;
+//! - at most one disk is lost or damaged at a time, and never one of fewer than three voters: no
+//!   system survives more.
+//!
+//! Does not: decide what breaks. The [`nemesis`](super::nemesis) does.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use sixbells::{
+    Builder, Doors, Error, Node, StartError, StateMachine, Status, runtime::AsyncRuntime,
+    storage::Identity, transport::Transport,
+};
+use tokio::sync::oneshot;
+
+use super::{
+    Host, Observation, SimRuntime,
+    bug::Bug,
+    disk::SimDisk,
+    log::SimLog,
+    network::SimNetwork,
+    plan::Plan,
+    subject::{Answer, Question, Subject},
+    world,
+};
+
+/// The name of every simulated cluster.
+pub const CLUSTER: &str = "simulated";
+/// How long the operator waits for what was asked of a node.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// A node that runs.
+type Running<S> = Arc<Node<Subject<S>>>;
+
+/// One host with its disk.
+struct Server<S: StateMachine> {
+    disk: SimDisk,
+    running: Option<Running<S>>,
+    /// Counts its processes.
+    life: u64,
+    starting: bool,
+    /// Not to be started before.
+    down_until: Duration,
+    /// Not to be started again: it left the cluster, or lost its disk.
+    retired: bool,
+    /// Its disk was given a reason to stop the node.
+    excused: bool,
+    /// Whether it was one of the initial members.
+    initial: bool,
+}
+
+/// The nodes, as their operator sees them.
+pub struct Cluster<S: StateMachine> {
+    /// What connects them.
+    pub network: SimNetwork,
+    plan: Plan,
+    bug: Option<Bug>,
+    servers: Mutex<BTreeMap<Host, Server<S>>>,
+    /// The node whose disk was lost, until another has taken its place.
+    lost: Mutex<Option<Host>>,
+}
+
+impl<S: StateMachine> fmt::Debug for Cluster<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cluster").field("servers", &self.lock().len()).finish_non_exhaustive()
+    }
+}
+
+/// Where a node listens.
+pub fn address(node: Host) -> String {
+    format!("node-{node}:1")
+}
+
+impl<S: StateMachine> Cluster<S> {
+    /// A cluster of which nothing runs yet.
+    pub fn new(plan: &Plan, bug: Option<Bug>) -> Arc<Self> {
+        let network = SimNetwork::new(plan.links.clone());
+        let cluster = Self {
+            network,
+            plan: plan.clone(),
+            bug,
+            servers: Mutex::default(),
+            lost: Mutex::default(),
+        };
+        for node in 1..=plan.nodes {
+            cluster.rack(node, true);
+        }
+        Arc::new(cluster)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Host, Server<S>>> {
+        self.servers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a new host with an empty disk in place.
+    fn rack(&self, node: Host, initial: bool) {
+        let server = Server {
+            disk: SimDisk::new(node, self.plan.sync.clone()),
+            running: None,
+            life: 0,
+            starting: false,
+            down_until: Duration::ZERO,
+            retired: false,
+            excused: false,
+            initial,
+        };
+        self.lock().insert(node, server);
+    }
+
+    /// Every node that there is or ever was.
+    pub fn all(&self) -> Vec<Host> {
+        self.lock().keys().copied().collect()
+    }
+
+    /// The nodes that are meant to run.
+    pub fn wanted(&self) -> Vec<Host> {
+        self.lock().iter().filter(|(_, s)| !s.retired).map(|(node, _)| *node).collect()
+    }
+
+    /// A node's disk.
+    pub fn disk(&self, node: Host) -> Option<SimDisk> {
+        self.lock().get(&node).map(|server| server.disk.clone())
+    }
+
+    fn running(&self, node: Host) -> Option<Running<S>> {
+        self.lock().get(&node).and_then(|server| server.running.clone())
+    }
+
+    /// From now on this node has a reason to stop by itself.
+    pub fn excuse(&self, node: Host) {
+        if let Some(server) = self.lock().get_mut(&node) {
+            server.excused = true;
+        }
+    }
+
+    fn builder(&self, node: Host) -> Builder<Subject<S>> {
+        let mut builder =
+            Node::builder(node).cluster(CLUSTER).listen(address(node)).config(self.plan.config());
+        if self.lock().get(&node).is_some_and(|server| server.initial) {
+            builder = builder.peers((1..=self.plan.nodes).map(|peer| (peer, address(peer))));
+        }
+        builder
+    }
+
+    /// Starts a node's process, and returns once it runs or has ended.
+    pub async fn start(self: &Arc<Self>, node: Host) {
+        let (disk, life) = {
+            let mut servers = self.lock();
+            let Some(server) = servers.get_mut(&node) else { return };
+            if server.running.is_some() || server.starting {
+                return;
+            }
+            server.starting = true;
+            server.life += 1;
+            (server.disk.clone(), server.life)
+        };
+        world::reach("a node started");
+        world::boot(node);
+        let (builder, network, bug) = (self.builder(node), self.network.clone(), self.bug);
+        let (sender, receiver) = oneshot::channel();
+        world::spawn_on(node, async move {
+            let plug = move |identity: &Identity| -> Arc<dyn Transport> {
+                network.node(node, address(node), identity)
+            };
+            let started = match SimLog::open(node, &disk, bug.and_then(Bug::of_log)) {
+                Ok(log) => {
+                    let doors =
+                        Doors { disk: Arc::new(disk), log: Arc::new(log), transport: Box::new(plug) };
+                    builder.start_with::<SimRuntime>(doors).await
+                }
+                Err(error) => Err(error),
+            };
+            drop(sender.send(started));
+        });
+        let started = receiver.await;
+        self.started(node, life, started.ok());
+    }
+
+    fn started(
+        self: &Arc<Self>,
+        node: Host,
+        life: u64,
+        started: Option<Result<Node<Subject<S>>, StartError>>,
+    ) {
+        let running = {
+            let mut servers = self.lock();
+            let Some(server) = servers.get_mut(&node) else { return };
+            if server.life != life {
+                // Killed meanwhile, and perhaps begun again.
+                None
+            } else {
+                server.starting = false;
+                match started {
+                    Some(Ok(running)) => {
+                        let running = Arc::new(running);
+                        server.running = Some(running.clone());
+                        Some(Ok(running))
+                    }
+                    Some(Err(error)) => Some(Err(error.to_string())),
+                    None => None,
+                }
+            }
+        };
+        match running {
+            Some(Ok(running)) => self.watch(node, life, running),
+            Some(Err(reason)) => self.failed(node, reason),
+            None => {}
+        }
+    }
+
+    /// Notices when a node stops by itself.
+    fn watch(self: &Arc<Self>, node: Host, life: u64, running: Running<S>) {
+        let (sender, receiver) = oneshot::channel();
+        world::spawn_on(node, async move {
+            let reason = running.stopped().await;
+            drop(running);
+            drop(sender.send(reason));
+        });
+        let cluster = Arc::clone(self);
+        world::spawn_on(world::HARNESS, async move {
+            if let Ok(reason) = receiver.await
+                && cluster.lock().get(&node).is_some_and(|s| s.life == life && s.running.is_some())
+            {
+                cluster.failed(node, reason);
+            }
+        });
+    }
+
+    /// A node has ended by itself, or did not want to start.
+    fn failed(&self, node: Host, reason: String) {
+        let expected = self.lock().get(&node).is_some_and(|server| server.excused);
+        world::trace("failed", world::digest(&reason), || format!("node {node}: {reason}"));
+        world::reach("a node stopped by itself");
+        world::observe(&Observation::Failed { node, reason, expected });
+        self.end(node, world::now() + Duration::from_millis(300));
+        if let Some(disk) = self.disk(node) {
+            disk.exit();
+        }
+    }
+
+    /// Ends a node's process, whatever it does; it is started again after `until`.
+    fn end(&self, node: Host, until: Duration) {
+        let running = {
+            let mut servers = self.lock();
+            let Some(server) = servers.get_mut(&node) else { return };
+            server.starting = false;
+            // What comes of a start under way is not wanted any more.
+            server.life += 1;
+            server.down_until = server.down_until.max(until);
+            server.running.take()
+        };
+        world::kill(node);
+        self.network.unplug(node);
+        world::on(node, || drop(running));
+        world::trace("ended", node, || format!("node {node}"));
+        world::observe(&Observation::Ended { node });
+    }
+
+    /// kill -9.
+    pub fn kill(&self, node: Host, until: Duration) {
+        self.end(node, until);
+        if let Some(disk) = self.disk(node) {
+            disk.exit();
+        }
+    }
+
+    /// Power loss.
+    pub fn power_off(&self, node: Host, until: Duration) {
+        self.end(node, until);
+        if let Some(disk) = self.disk(node) {
+            disk.crash();
+        }
+    }
+
+    /// A host that ended in the middle of what its disk did.
+    fn power_failed(&self, node: Host) {
+        world::reach("power failed during a disk operation");
+        self.end(node, world::now() + Duration::from_millis(200));
+    }
+
+    /// Shuts a node down in good order.
+    pub async fn shut_down(self: &Arc<Self>, node: Host, until: Duration) {
+        if let Some(server) = self.lock().get_mut(&node) {
+            server.down_until = server.down_until.max(until);
+            // That it stops now is what was asked for.
+            server.life += 1;
+        }
+        self.ask(node, |running| async move { running.shutdown().await }).await;
+        self.kill(node, until);
+    }
+
+    /// Never starts a node again.
+    pub fn retire(&self, node: Host) {
+        self.kill(node, Duration::ZERO);
+        if let Some(server) = self.lock().get_mut(&node) {
+            server.retired = true;
+        }
+    }
+
+    /// Lets every node be started at once.
+    pub fn heal(&self) {
+        for server in self.lock().values_mut() {
+            server.down_until = Duration::ZERO;
+            server.disk.heal();
+        }
+    }
+
+    /// Starts what is down and should not be, and replaces what was lost. Ends with the run.
+    pub async fn supervise(self: Arc<Self>) {
+        loop {
+            SimRuntime::sleep(Duration::from_millis(100)).await;
+            for node in self.wanted() {
+                let (up, due) = {
+                    let servers = self.lock();
+                    let Some(server) = servers.get(&node) else { continue };
+                    let up = server.running.is_some() || server.starting;
+                    (up, server.down_until <= world::now())
+                };
+                if up && !world::is_alive(node) {
+                    self.power_failed(node);
+                } else if !up && due {
+                    let cluster = Arc::clone(&self);
+                    world::spawn_on(world::HARNESS, async move { cluster.start(node).await });
+                }
+            }
+        }
+    }
+
+    /// Asks something of a node, on its host. `None` if the node does not run, or not for long enough.
+    pub async fn ask<T, A>(&self, node: Host, ask: impl FnOnce(Running<S>) -> A) -> Option<T>
+    where
+        T: Send + 'static,
+        A: Future<Output = T> + Send + 'static,
+    {
+        let running = self.running(node)?;
+        let (sender, receiver) = oneshot::channel();
+        let asked = world::on(node, || ask(running));
+        world::spawn_on(node, async move { drop(sender.send(asked.await)) });
+        SimRuntime::timeout(PATIENCE, receiver).await.ok()?.ok()
+    }
+
+    /// How a node is.
+    pub fn status(&self, node: Host) -> Option<Status> {
+        let running = self.running(node)?;
+        let status = world::on(node, || running.status());
+        world::on(node, || drop(running));
+        Some(status)
+    }
+
+    /// What a node's state is, in short: position, hash of the commands, the machine encoded.
+    pub async fn summary(&self, node: Host) -> Option<(u64, u64, Vec<u8>)> {
+        let answer = self.ask(node, |running| async move {
+            running.handle().read_local(Question::Summary).await
+        });
+        match answer.await? {
+            Ok(Answer::Summary { position, chain, machine }) => Some((position, chain, machine)),
+            Ok(Answer::Machine(_)) | Err(_) => None,
+        }
+    }
+
+    /// The leader, by the word of the one in the highest term.
+    pub fn leader(&self) -> Option<Host> {
+        let statuses = self.wanted().into_iter().filter_map(|node| self.status(node));
+        let leads = statuses.filter(|status| status.leader == Some(status.id));
+        leads.max_by_key(|status| status.term).map(|status| status.id)
+    }
+
+    /// The members that vote, by the word of the node that has applied most.
+    pub fn voters(&self) -> BTreeSet<Host> {
+        let statuses = self.wanted().into_iter().filter_map(|node| self.status(node));
+        let latest = statuses.max_by_key(|status| status.applied);
+        latest.map(|status| status.voters.into_keys().collect()).unwrap_or_default()
+    }
+
+    /// Whether a disk may be lost now.
+    pub fn may_lose_a_disk(&self) -> bool {
+        self.lost().is_none() && self.voters().len() >= 3
+    }
+
+    fn lost(&self) -> MutexGuard<'_, Option<Host>> {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A node's disk is gone for good; another must take its place.
+    pub fn lose(&self, node: Host) {
+        *self.lost() = Some(node);
+    }
+
+    /// The node whose place is to be taken.
+    pub fn missing(&self) -> Option<Host> {
+        *self.lost()
+    }
+
+    /// Puts a new node in the place of the lost one, if there is one. `true` if none is missing now.
+    pub async fn replace(self: &Arc<Self>) -> bool {
+        let Some(lost) = self.missing() else { return true };
+        let Some(leader) = self.leader() else { return false };
+        let fresh = self.fresh().await;
+        let address = address(fresh);
+        let replaced =
+            self.ask(leader, move |node| async move { node.replace(lost, fresh, address).await });
+        if !matches!(replaced.await, Some(Ok(()))) {
+            return false;
+        }
+        world::reach("a lost node was replaced");
+        self.retire(lost);
+        *self.lost() = None;
+        true
+    }
+
+    /// A node that is no member yet: one that was started before and never taken in, or a new one.
+    async fn fresh(self: &Arc<Self>) -> Host {
+        let members = self.voters();
+        let idle = self.wanted().into_iter().find(|node| {
+            !members.contains(node) && self.lock().get(node).is_some_and(|server| !server.initial)
+        });
+        match idle {
+            Some(node) => node,
+            None => {
+                let node = self.all().into_iter().max().unwrap_or(0) + 1;
+                self.rack(node, false);
+                self.start(node).await;
+                node
+            }
+        }
+    }
+
+    /// Adds a node.
+    pub async fn add(self: &Arc<Self>) -> Option<Result<(), Error>> {
+        let leader = self.leader()?;
+        let fresh = self.fresh().await;
+        let address = address(fresh);
+        self.ask(leader, move |node| async move { node.add(fresh, address).await }).await
+    }
+
+    /// Removes a node, and shuts it down if that was done.
+    pub async fn remove(self: &Arc<Self>, node: Host) -> Option<Result<(), Error>> {
+        let leader = self.leader()?;
+        let removed =
+            self.ask(leader, move |running| async move { running.remove(node).await }).await;
+        if matches!(removed, Some(Ok(()))) {
+            self.retire(node);
+        }
+        removed
+    }
+}

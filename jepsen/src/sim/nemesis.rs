@@ -1,0 +1,367 @@
+//! The nemesis of a simulated cluster: carries faults out.
+//!
+//! In go the steps of a [`Plan`](super::plan::Plan); out come a broken cluster, and a count of what
+//! really happened: a fault that found nobody to hit is not counted.
+//!
+//! Invariants
+//! - each fault ends by itself, at its time, whatever else is going on;
+//! - [`heal`] leaves nothing broken.
+//!
+//! Does not: choose what and when. The plan did.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use rand::{SeedableRng, rngs::SmallRng, seq::SliceRandom};
+use sixbells::{StateMachine, runtime::AsyncRuntime};
+
+use super::{
+    Host, SimRuntime,
+    cluster::Cluster,
+    fault::{Cut, Fault, Kind, Whom},
+    plan::Step,
+    world,
+};
+use crate::nemesis::Link;
+
+/// Carries all steps out, each at its time after `start`, and returns when the last has ended.
+pub async fn run<S: StateMachine>(
+    cluster: &Arc<Cluster<S>>,
+    steps: &[Step],
+    start: Duration,
+    clients: &[Host],
+) {
+    let mut under_way = Vec::new();
+    for step in steps {
+        SimRuntime::sleep((start + step.at).saturating_sub(world::now())).await;
+        let (cluster, step, clients) = (Arc::clone(cluster), step.clone(), clients.to_vec());
+        under_way.push(SimRuntime::spawn(async move {
+            let Step { lasting, fault, .. } = step;
+            world::trace("fault", world::digest(fault.kind()), || format!("{fault:?}"));
+            if carry_out(&cluster, &fault, lasting, &clients).await.is_some() {
+                world::reach(fault.kind().reached());
+            }
+        }));
+    }
+    for step in under_way {
+        // A step that panicked was noted by the world.
+        drop(step.await);
+    }
+}
+
+/// Mends everything.
+pub fn heal<S: StateMachine>(cluster: &Cluster<S>, links: &super::network::Links) {
+    cluster.network.heal();
+    cluster.network.hasten();
+    cluster.network.set_links(links.clone());
+    for node in cluster.all() {
+        world::resume(node);
+        world::set_clock_rate(node, 1.0);
+        world::stall_disk(node, Duration::ZERO);
+    }
+    cluster.heal();
+}
+
+fn target<S: StateMachine>(cluster: &Cluster<S>, whom: Whom) -> Option<Host> {
+    let leader = cluster.leader();
+    match whom {
+        Whom::Leader => leader,
+        Whom::Follower(number) => {
+            let mut others = cluster.wanted();
+            others.retain(|node| Some(*node) != leader && cluster.status(*node).is_some());
+            let at = usize::try_from(number).ok()?.checked_rem(others.len())?;
+            others.get(at).copied()
+        }
+    }
+}
+
+/// `None` if there was nobody to hit, or it was not done.
+async fn carry_out<S: StateMachine>(
+    cluster: &Arc<Cluster<S>>,
+    fault: &Fault,
+    lasting: Duration,
+    clients: &[Host],
+) -> Option<()> {
+    let until = world::now() + lasting;
+    match *fault {
+        Fault::Kill(whom) => cluster.kill(target(cluster, whom)?, until),
+        Fault::Power(whom) => cluster.power_off(target(cluster, whom)?, until),
+        Fault::PowerDuring(whom, operations) => {
+            cluster.disk(target(cluster, whom)?)?.crash_after(operations);
+        }
+        Fault::Blackout => cluster.wanted().into_iter().for_each(|n| cluster.power_off(n, until)),
+        Fault::Pause(whom) => {
+            let node = target(cluster, whom)?;
+            world::pause(node);
+            SimRuntime::sleep(lasting).await;
+            world::resume(node);
+        }
+        Fault::Partition(cut) => partition(cluster, cut, lasting, clients).await?,
+        Fault::Loss(_) | Fault::Duplicates(_) => messages(cluster, fault, lasting).await,
+        Fault::SlowLinks(whom, delay) => slow_links(cluster, whom, delay, lasting).await?,
+        Fault::Resets(whom) => resets(cluster, target(cluster, whom)?, until).await,
+        Fault::ClockRate(whom, rate) => {
+            let node = target(cluster, whom)?;
+            world::set_clock_rate(node, rate);
+            SimRuntime::sleep(lasting).await;
+            world::set_clock_rate(node, 1.0);
+        }
+        Fault::ClockJump(whom, by) => world::bump_clock(target(cluster, whom)?, by),
+        Fault::Skew => skew(cluster, lasting).await?,
+        Fault::SyncFails(_)
+        | Fault::DiskFull(..)
+        | Fault::SlowDisk(..)
+        | Fault::Stall(_)
+        | Fault::Rot(_)
+        | Fault::LostDisk(_) => disk_fault(cluster, fault, lasting).await?,
+        Fault::Add
+        | Fault::Remove(_)
+        | Fault::Transfer(_)
+        | Fault::Snapshots
+        | Fault::Restart(_)
+        | Fault::RollingRestart => operate(cluster, fault).await?,
+    }
+    Some(())
+}
+
+fn links(pairs: impl IntoIterator<Item = (Host, Host)>) -> Vec<Link> {
+    pairs.into_iter().filter(|(from, to)| from != to).map(|(from, to)| Link { from, to }).collect()
+}
+
+fn both(one: &[Host], other: &[Host]) -> Vec<Link> {
+    let pairs = one.iter().flat_map(|a| other.iter().flat_map(move |b| [(*a, *b), (*b, *a)]));
+    links(pairs)
+}
+
+async fn partition<S: StateMachine>(
+    cluster: &Arc<Cluster<S>>,
+    cut: Cut,
+    lasting: Duration,
+    clients: &[Host],
+) -> Option<()> {
+    let nodes = cluster.wanted();
+    let shuffled = |number| {
+        let mut nodes = nodes.clone();
+        nodes.shuffle(&mut SmallRng::seed_from_u64(number));
+        nodes
+    };
+    let cuts = match cut {
+        Cut::Alone(whom) => both(&[target(cluster, whom)?], &nodes),
+        Cut::Mute(whom) => {
+            let node = target(cluster, whom)?;
+            links(nodes.iter().map(|other| (node, *other)))
+        }
+        Cut::Deaf(whom) => {
+            let node = target(cluster, whom)?;
+            links(nodes.iter().map(|other| (*other, node)))
+        }
+        Cut::Halves(number) => {
+            let nodes = shuffled(number);
+            let (one, other) = nodes.split_at(nodes.len() / 2);
+            both(one, other)
+        }
+        Cut::Bridge(number) => {
+            let nodes = shuffled(number);
+            let rest = nodes.get(1..)?;
+            let (one, other) = rest.split_at(rest.len() / 2);
+            both(one, other)
+        }
+        Cut::Ring(number) => ring(&shuffled(number)),
+        Cut::Pair(number) => {
+            let nodes = shuffled(number);
+            both(nodes.get(..1)?, nodes.get(1..2)?)
+        }
+        Cut::Clients(whom) => both(&[target(cluster, whom)?], clients),
+    };
+    if cuts.is_empty() {
+        return None;
+    }
+    cluster.network.partition(cuts);
+    SimRuntime::sleep(lasting).await;
+    cluster.network.heal();
+    Some(())
+}
+
+/// Each node sees its neighbours on a ring, as many as make a majority with it.
+fn ring(nodes: &[Host]) -> Vec<Link> {
+    let count = nodes.len();
+    let reach = (count / 2 + 1).saturating_sub(1).div_ceil(2);
+    let far = |a: usize, b: usize| {
+        let distance = a.abs_diff(b);
+        distance.min(count - distance) > reach
+    };
+    let pairs = nodes.iter().enumerate().flat_map(|(i, a)| {
+        let apart = nodes.iter().enumerate().filter(move |(j, _)| far(i, *j));
+        apart.map(move |(_, b)| (*a, *b))
+    });
+    links(pairs)
+}
+
+async fn messages<S: StateMachine>(cluster: &Cluster<S>, fault: &Fault, lasting: Duration) {
+    let before = cluster.network.links();
+    let mut links = before.clone();
+    match *fault {
+        Fault::Loss(probability) => links.loss = probability,
+        Fault::Duplicates(probability) => (links.duplicate, links.late) = (probability, true),
+        _ => {}
+    }
+    cluster.network.set_links(links);
+    SimRuntime::sleep(lasting).await;
+    cluster.network.set_links(before);
+}
+
+async fn slow_links<S: StateMachine>(
+    cluster: &Cluster<S>,
+    whom: Whom,
+    delay: Duration,
+    lasting: Duration,
+) -> Option<()> {
+    let node = target(cluster, whom)?;
+    for other in cluster.wanted() {
+        cluster.network.slow(node, other, delay / 2..delay);
+        cluster.network.slow(other, node, delay / 2..delay);
+    }
+    SimRuntime::sleep(lasting).await;
+    cluster.network.hasten();
+    Some(())
+}
+
+async fn resets<S: StateMachine>(cluster: &Cluster<S>, node: Host, until: Duration) {
+    while world::now() < until {
+        for other in cluster.wanted() {
+            cluster.network.reset(node, other);
+        }
+        SimRuntime::sleep(Duration::from_millis(150)).await;
+    }
+}
+
+async fn skew<S: StateMachine>(cluster: &Arc<Cluster<S>>, lasting: Duration) -> Option<()> {
+    let leader = cluster.leader()?;
+    let nodes = cluster.wanted();
+    for node in &nodes {
+        world::set_clock_rate(*node, if *node == leader { 0.2 } else { 3.0 });
+    }
+    cluster.network.partition(both(&[leader], &nodes));
+    SimRuntime::sleep(lasting).await;
+    cluster.network.heal();
+    nodes.iter().for_each(|node| world::set_clock_rate(*node, 1.0));
+    Some(())
+}
+
+async fn disk_fault<S: StateMachine>(
+    cluster: &Arc<Cluster<S>>,
+    fault: &Fault,
+    lasting: Duration,
+) -> Option<()> {
+    let of = |whom| {
+        let node = target(cluster, whom)?;
+        Some((node, cluster.disk(node)?))
+    };
+    match *fault {
+        Fault::SyncFails(whom) => {
+            let (node, disk) = of(whom)?;
+            cluster.excuse(node);
+            disk.fail_next_sync();
+        }
+        Fault::DiskFull(whom, bytes) => {
+            let (node, disk) = of(whom)?;
+            cluster.excuse(node);
+            disk.fill(bytes);
+            SimRuntime::sleep(lasting).await;
+            disk.free();
+        }
+        Fault::SlowDisk(whom, factor) => {
+            let (_, disk) = of(whom)?;
+            disk.slow(factor);
+            SimRuntime::sleep(lasting).await;
+            disk.slow(1);
+        }
+        Fault::Stall(whom) => world::stall_disk(of(whom)?.0, lasting),
+        Fault::Rot(whom) => {
+            let (node, disk) = of(whom)?;
+            if !cluster.may_lose_a_disk() {
+                return None;
+            }
+            cluster.lose(node);
+            cluster.excuse(node);
+            cluster.kill(node, world::now() + lasting);
+            let rotten = disk.rot();
+            if rotten.is_none() {
+                // Nothing there to rot; it is lost all the same.
+                disk.wipe();
+            }
+        }
+        Fault::LostDisk(whom) => {
+            let (node, disk) = of(whom)?;
+            if !cluster.may_lose_a_disk() {
+                return None;
+            }
+            cluster.lose(node);
+            cluster.power_off(node, world::now() + lasting);
+            disk.wipe();
+        }
+        _ => {}
+    }
+    Some(())
+}
+
+/// What an operator does. `None` if it could not be done.
+pub async fn operate<S: StateMachine>(cluster: &Arc<Cluster<S>>, fault: &Fault) -> Option<()> {
+    match *fault {
+        Fault::Add if cluster.wanted().len() < 8 => {
+            done(cluster.add().await).then(|| world::reach("a node joined"))
+        }
+        Fault::Remove(whom) => {
+            let node = target(cluster, whom)?;
+            // Fewer voters than three, or one that is gone for good, and the next fault would stop
+            // the rest for ever.
+            if cluster.missing().is_some() || cluster.voters().len() <= 3 {
+                return None;
+            }
+            done(cluster.remove(node).await).then(|| world::reach("a node left"))
+        }
+        Fault::Transfer(number) => {
+            let leader = cluster.leader()?;
+            let voters: Vec<Host> =
+                cluster.voters().into_iter().filter(|node| *node != leader).collect();
+            let at = usize::try_from(number).ok()?.checked_rem(voters.len())?;
+            let to = *voters.get(at)?;
+            let asked = cluster.ask(leader, move |n| async move { n.transfer_leadership(to).await });
+            done(asked.await).then(|| world::reach("the leadership was handed over"))
+        }
+        Fault::Snapshots => {
+            let mut taken = 0;
+            for node in cluster.wanted() {
+                let asked = cluster.ask(node, |running| async move { running.snapshot().await });
+                taken += u32::from(done(asked.await));
+            }
+            (taken > 0).then_some(())
+        }
+        Fault::Restart(whom) => {
+            let node = target(cluster, whom)?;
+            cluster.shut_down(node, world::now()).await;
+            Some(())
+        }
+        Fault::RollingRestart => {
+            for node in cluster.wanted() {
+                cluster.shut_down(node, world::now()).await;
+                cluster.start(node).await;
+                SimRuntime::sleep(Duration::from_millis(500)).await;
+            }
+            Some(())
+        }
+        Fault::LostDisk(_) => {
+            Box::pin(disk_fault(cluster, fault, Duration::from_millis(500))).await?;
+            Some(())
+        }
+        _ => None,
+    }
+}
+
+fn done<E>(asked: Option<Result<(), E>>) -> bool {
+    matches!(asked, Some(Ok(())))
+}
+
+/// The kinds that a plan holds, to be told from those that fired.
+pub fn planned(steps: &[Step]) -> BTreeSet<Kind> {
+    steps.iter().map(|step| step.fault.kind()).collect()
+}

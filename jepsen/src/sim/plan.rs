@@ -1,0 +1,250 @@
+//! Plans: everything that decides a simulated run, as data.
+//!
+//! Owns [`Plan`], drawn from a seed in the manner of swarm testing (Groce et al., "Swarm Testing",
+//! ISSTA 2012): each seed has its own sizes, limits, delays and selection of faults, because a run
+//! with everything at once hides what a run with a few things shows.
+//!
+//! In: a seed, and what the test asks for. Out: a plan, also as JSON, which a later run carries out
+//! again.
+//!
+//! Invariants
+//! - a plan and its seed decide the whole run; what is removed from a plan leaves the rest as it was;
+//! - every fault has an end: the cluster is whole when the safety phase is over;
+//! - limits keep the relations that the library's configuration asks for.
+//!
+//! Does not: carry anything out. Whom a fault hits is decided when it is due, by the leader of then.
+
+use std::{ops::Range, time::Duration};
+
+use rand::{RngExt, SeedableRng, rngs::SmallRng, seq::IndexedRandom};
+use serde::{Deserialize, Serialize};
+use sixbells::Config;
+
+use super::{
+    fault::{Fault, Kind},
+    network::Links,
+};
+
+/// A step of the nemesis.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// When it begins, after the cluster has started.
+    pub at: Duration,
+    /// For how long it lasts; nothing for what is over at once.
+    pub lasting: Duration,
+    /// What breaks, or is asked for.
+    pub fault: Fault,
+}
+
+/// Everything that decides a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Decides everything random in the run itself.
+    pub seed: u64,
+    /// The initial voters: nodes 1 to this.
+    pub nodes: u64,
+    /// How many clients.
+    pub clients: u64,
+    /// How many operations each client does at most.
+    pub operations: u64,
+    /// How long a client waits between two operations, at most.
+    pub think: Duration,
+    /// Whether writes carry the application's own key instead of a session, one in so many; 0: none.
+    pub keyed: u64,
+    /// How long the safety phase lasts.
+    pub active: Duration,
+    /// The nodes' limits.
+    pub limits: Limits,
+    /// What the network is like when nothing is wrong with it.
+    pub links: Links,
+    /// How long a sync takes.
+    pub sync: Range<Duration>,
+    /// Whether tasks that are ready run in random order.
+    pub shuffle: bool,
+    /// What breaks, by time.
+    pub steps: Vec<Step>,
+    /// What is asked of the cluster once it is healed, in order.
+    pub calm: Vec<Fault>,
+}
+
+/// The limits of the nodes that matter here.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Limits {
+    /// See [`Config::heartbeat`].
+    pub heartbeat: Duration,
+    /// See [`Config::election_timeout`].
+    pub election_timeout: Range<Duration>,
+    /// See [`Config::request_timeout`].
+    pub request_timeout: Duration,
+    /// See [`Config::append_timeout`].
+    pub append_timeout: Duration,
+    /// See [`Config::snapshot_entries`].
+    pub snapshot_entries: u64,
+    /// See [`Config::log_keep_entries`].
+    pub log_keep_entries: u64,
+    /// See [`Config::sessions_max`].
+    pub sessions_max: u64,
+    /// See [`Config::keys_max`].
+    pub keys_max: u64,
+    /// See [`Config::append_entries_max`].
+    pub append_entries_max: u64,
+    /// See [`Config::snapshot_chunk_bytes`].
+    pub snapshot_chunk_bytes: usize,
+    /// See [`Config::in_flight_max`].
+    pub in_flight_max: usize,
+}
+
+/// What a test asks of its plans.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Frame {
+    /// How many nodes, to choose from.
+    pub nodes: Vec<u64>,
+    /// How many clients, at most.
+    pub clients: u64,
+    /// How long the safety phase lasts.
+    pub active: Duration,
+    /// Which kinds of fault, to choose from.
+    pub faults: Vec<Kind>,
+    /// Whether every kind that is allowed occurs in every plan, and often: to reach a rare state.
+    pub insist: bool,
+}
+
+impl Default for Frame {
+    fn default() -> Self {
+        Self {
+            nodes: vec![1, 2, 3, 3, 3, 4, 5, 5, 7],
+            clients: 6,
+            active: Duration::from_secs(15),
+            faults: Kind::ALL.to_vec(),
+            insist: false,
+        }
+    }
+}
+
+const fn millis(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+impl Plan {
+    /// The plan of a seed.
+    pub fn draw(seed: u64, frame: &Frame) -> Self {
+        // Not the stream of the run itself: it has the same seed.
+        let mut rng = SmallRng::seed_from_u64(seed ^ 0x706c_616e);
+        let rng = &mut rng;
+        let nodes = frame.nodes.choose(rng).copied().unwrap_or(3).max(1);
+        let limits = Limits::draw(rng);
+        let sync = [millis(1), millis(3), millis(8)];
+        let mut plan = Self {
+            seed,
+            nodes,
+            clients: rng.random_range(1..=frame.clients.max(1)),
+            operations: rng.random_range(20..80),
+            think: millis(rng.random_range(50..600)),
+            keyed: *[0, 0, 3].choose(rng).unwrap_or(&0),
+            active: frame.active,
+            limits,
+            links: Links {
+                delay: Duration::from_micros(100)..millis(rng.random_range(1..12)),
+                loss: *[0.0, 0.0, 0.002].choose(rng).unwrap_or(&0.0),
+                duplicate: *[0.0, 0.01].choose(rng).unwrap_or(&0.0),
+                late: false,
+            },
+            sync: Duration::from_micros(50)..*sync.choose(rng).unwrap_or(&millis(1)),
+            shuffle: rng.random_bool(0.5),
+            steps: Vec::new(),
+            calm: Vec::new(),
+        };
+        plan.draw_steps(rng, frame);
+        plan
+    }
+
+    fn draw_steps(&mut self, rng: &mut SmallRng, frame: &Frame) {
+        let selected: Vec<Kind> = match frame.insist {
+            true => frame.faults.clone(),
+            false => frame.faults.iter().copied().filter(|_| rng.random_bool(0.3)).collect(),
+        };
+        let mut at = millis(rng.random_range(200..1_500));
+        let pace = if frame.insist { 400..1_600 } else { 500..4_000 };
+        while at + millis(500) < self.active
+            && let Some(kind) = selected.choose(rng)
+        {
+            let left = self.active - at;
+            let lasting = millis(rng.random_range(50..4_000)).min(left);
+            self.steps.push(Step { at, lasting, fault: kind.draw(rng, self.nodes) });
+            at += millis(rng.random_range(pace.clone()));
+        }
+        let calm = Kind::CALM.iter().filter(|kind| frame.faults.contains(kind));
+        self.calm =
+            calm.filter(|_| rng.random_bool(0.3)).map(|kind| kind.draw(rng, self.nodes)).collect();
+    }
+
+    /// The kinds of fault in it.
+    pub fn kinds(&self) -> impl Iterator<Item = Kind> {
+        self.steps.iter().map(|step| &step.fault).chain(&self.calm).map(Fault::kind)
+    }
+
+    /// The nodes' configuration.
+    pub fn config(&self) -> Config {
+        let limits = self.limits.clone();
+        Config {
+            heartbeat: limits.heartbeat,
+            election_timeout: limits.election_timeout,
+            request_timeout: limits.request_timeout,
+            append_timeout: limits.append_timeout,
+            snapshot_timeout: Duration::from_secs(20).max(limits.append_timeout),
+            in_flight_max: limits.in_flight_max,
+            sessions_max: limits.sessions_max,
+            keys_max: limits.keys_max,
+            snapshot_entries: limits.snapshot_entries,
+            log_keep_entries: limits.log_keep_entries,
+            append_entries_max: limits.append_entries_max,
+            snapshot_chunk_bytes: limits.snapshot_chunk_bytes,
+            ..Config::default()
+        }
+    }
+}
+
+impl Limits {
+    fn draw(rng: &mut SmallRng) -> Self {
+        let heartbeat = millis(*[50, 100, 100, 200].choose(rng).unwrap_or(&100));
+        let start = heartbeat * rng.random_range(3..6);
+        let one_of = |rng: &mut SmallRng, choice: &[u64]| *choice.choose(rng).unwrap_or(&1);
+        Self {
+            heartbeat,
+            election_timeout: start..start + millis(rng.random_range(50..400)),
+            request_timeout: millis(rng.random_range(2_000..6_000)),
+            append_timeout: millis(one_of(rng, &[200, 500, 2_000])),
+            snapshot_entries: one_of(rng, &[5, 20, 60, 1_000]),
+            log_keep_entries: one_of(rng, &[0, 4, 30]),
+            sessions_max: one_of(rng, &[3, 8, 1_000]),
+            keys_max: one_of(rng, &[50, 1_000]),
+            append_entries_max: one_of(rng, &[1, 8, 4_096]),
+            snapshot_chunk_bytes: usize::try_from(one_of(rng, &[64, 1_024, 1 << 20]))
+                .unwrap_or(1_024),
+            in_flight_max: usize::try_from(one_of(rng, &[2, 64, 4_096])).unwrap_or(64),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_follows_from_its_seed_and_reads_back() {
+        let frame = Frame::default();
+        let plan = Plan::draw(7, &frame);
+        assert_eq!(plan, Plan::draw(7, &frame));
+        assert_ne!(plan, Plan::draw(8, &frame));
+        let written = serde_json::to_string(&plan).unwrap();
+        assert_eq!(serde_json::from_str::<Plan>(&written).unwrap(), plan);
+    }
+
+    #[test]
+    fn every_fault_ends_within_the_safety_phase() {
+        for seed in 0..200 {
+            let plan = Plan::draw(seed, &Frame::default());
+            assert!(plan.steps.iter().all(|step| step.at + step.lasting <= plan.active), "{seed}");
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! What the clients of a simulated run did and were told.
+//!
+//! Owns [`Record`], the list of all operations of a run on some machine. In: invocations and ends, as
+//! they happen. Out: typed operations for [`replay`](crate::checker::replay), the agreed order of the
+//! writes, and events for every other checker and for files.
+//!
+//! Invariants
+//! - an operation is written down before it leaves the client, and its end after the answer came;
+//! - an end is `fail` only if the error is definite; everything else that is no answer is `info`;
+//! - after `info` a client goes on under another process number: its old one is still busy.
+//!
+//! Does not: judge.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use sixbells::{Error, StateMachine};
+
+use super::{End, Host, Observation, world};
+use crate::{
+    checker::replay::{Act, Typed},
+    history::{Event, EventType, Process, Value},
+};
+
+/// What a client does.
+#[derive(Clone)]
+pub enum Op<S: StateMachine> {
+    /// Changes the state.
+    Write(S::Command),
+    /// Asks about it.
+    Read(S::Query),
+}
+
+/// What a client was told.
+#[derive(Clone)]
+pub enum Told<S: StateMachine> {
+    /// The response to a command.
+    Response(S::Response),
+    /// The answer to a query.
+    Answer(S::Answer),
+}
+
+impl<S: StateMachine> fmt::Debug for Op<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Op::Write(command) => write!(f, "{command:?}"),
+            Op::Read(query) => write!(f, "{query:?}"),
+        }
+    }
+}
+
+impl<S: StateMachine> fmt::Debug for Told<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Told::Response(response) => write!(f, "{response:?}"),
+            Told::Answer(answer) => write!(f, "{answer:?}"),
+        }
+    }
+}
+
+/// One operation.
+#[derive(Clone, Debug)]
+pub struct Entry<S: StateMachine> {
+    /// Unique in the run; counted from 1.
+    pub number: u64,
+    /// Who did it.
+    pub process: u64,
+    /// What.
+    pub op: Op<S>,
+    /// When it was sent, in nanoseconds.
+    pub invoked: u64,
+    /// When it ended, and how. `None` if it never did.
+    pub ended: Option<(u64, Result<Told<S>, Error>)>,
+}
+
+impl<S: StateMachine> Entry<S> {
+    /// How it ended.
+    pub fn end(&self) -> End {
+        match &self.ended {
+            Some((_, Ok(_))) => End::Ok,
+            Some((_, Err(error))) if error.is_definite() => End::Fail,
+            Some((_, Err(_))) | None => End::Info,
+        }
+    }
+}
+
+/// All operations of a run. Clones are the same record.
+#[derive(Clone)]
+pub struct Record<S: StateMachine>(Arc<Mutex<Vec<Entry<S>>>>);
+
+impl<S: StateMachine> Default for Record<S> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<S: StateMachine> fmt::Debug for Record<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Record").field(&self.lock().len()).finish()
+    }
+}
+
+fn nanoseconds() -> u64 {
+    u64::try_from(world::now().as_nanos()).unwrap_or(u64::MAX)
+}
+
+impl<S: StateMachine> Record<S> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Entry<S>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An operation begins. Returns its number.
+    pub fn invoke(&self, client: Host, process: u64, op: Op<S>) -> u64 {
+        let write = matches!(op, Op::Write(_));
+        let number = {
+            let mut entries = self.lock();
+            let number = entries.len() as u64 + 1;
+            entries.push(Entry { number, process, op, invoked: nanoseconds(), ended: None });
+            number
+        };
+        world::trace("invoke", number, || format!("operation {number} of client {client}"));
+        world::observe(&Observation::Invoked { client, operation: number, write });
+        number
+    }
+
+    /// An operation ends. Returns how.
+    pub fn complete(&self, client: Host, number: u64, result: Result<Told<S>, Error>) -> End {
+        let words = format!("{result:?}");
+        let end = {
+            let mut entries = self.lock();
+            let at = usize::try_from(number.saturating_sub(1)).unwrap_or(usize::MAX);
+            let Some(entry) = entries.get_mut(at) else { return End::Info };
+            entry.ended = Some((nanoseconds(), result));
+            entry.end()
+        };
+        world::reach(match end {
+            End::Ok => "an operation succeeded",
+            End::Fail => "an operation definitely failed",
+            End::Info => "an operation ended unknown",
+        });
+        world::trace("complete", number, || format!("operation {number}: {words}"));
+        world::observe(&Observation::Completed { client, operation: number, end });
+        end
+    }
+
+    /// All operations so far.
+    pub fn entries(&self) -> Vec<Entry<S>> {
+        self.lock().clone()
+    }
+}
+
+/// The operations that may have happened, for the checker that replays the machine.
+pub fn typed<S: StateMachine>(entries: &[Entry<S>]) -> Vec<Typed<S>> {
+    let happened = entries.iter().filter(|entry| entry.end() != End::Fail);
+    happened
+        .map(|entry| {
+            let told = entry.ended.as_ref().and_then(|(at, told)| Some((*at, told.as_ref().ok()?)));
+            let act = match &entry.op {
+                Op::Write(command) => {
+                    let response = told.and_then(|(_, told)| match told {
+                        Told::Response(response) => Some(response.clone()),
+                        Told::Answer(_) => None,
+                    });
+                    Act::Write { command: command.clone(), response }
+                }
+                Op::Read(query) => {
+                    let answer = told.and_then(|(_, told)| match told {
+                        Told::Answer(answer) => Some(answer.clone()),
+                        Told::Response(_) => None,
+                    });
+                    Act::Read { query: query.clone(), answer }
+                }
+            };
+            Typed {
+                process: entry.process,
+                number: entry.number,
+                node: None,
+                invoked: entry.invoked,
+                returned: told.map(|(at, _)| at),
+                act,
+            }
+        })
+        .collect()
+}
+
+/// The operations as the events of a history, in the words of the machine's `Debug`.
+pub fn events<S: StateMachine>(entries: &[Entry<S>]) -> Vec<Event> {
+    let mut events = Vec::new();
+    for entry in entries {
+        let f = match &entry.op {
+            Op::Write(_) => "write",
+            Op::Read(_) => "read",
+        };
+        let event = |time, event_type, value, error| Event {
+            index: 0,
+            time: Some(time),
+            process: Process::Client(entry.process),
+            event_type,
+            f: f.to_owned(),
+            value: Value::String(value),
+            node: None,
+            request: Some(entry.number.to_string()),
+            error,
+        };
+        let op = format!("{:?}", entry.op);
+        events.push((entry.invoked, 0, event(entry.invoked, EventType::Invoke, op.clone(), None)));
+        if let Some((at, result)) = &entry.ended {
+            let (event_type, value, error) = match (entry.end(), result) {
+                (End::Ok, Ok(told)) => (EventType::Ok, format!("{op} -> {told:?}"), None),
+                (End::Fail, Err(error)) => (EventType::Fail, op, Some(error.to_string())),
+                (_, result) => (EventType::Info, op, Some(format!("{result:?}"))),
+            };
+            events.push((*at, 1, event(*at, event_type, value, error)));
+        }
+    }
+    // Of one instant, ends come last: what is concurrent stays concurrent.
+    events.sort_by_key(|(at, end, event)| (*at, *end, event.process));
+    let numbered = events.into_iter().enumerate();
+    numbered.map(|(index, (_, _, event))| Event { index: index as u64, ..event }).collect()
+}

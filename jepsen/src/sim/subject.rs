@@ -1,0 +1,126 @@
+//! The machine under test, with a witness inside.
+//!
+//! Owns [`Subject`]: any user's machine, as the simulated nodes replicate it. Each command carries a
+//! number, and the state carries how many commands made it and a hash of all of them, so that an
+//! [`oracle`](super::oracle) can say which command was applied where, how often, and in which order.
+//!
+//! In: numbered commands. Out: the machine's own responses; an observation for each command applied
+//! and for each state restored.
+//!
+//! Invariants: the machine itself sees nothing of it; what is added is part of the snapshot.
+//!
+//! Does not: judge.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use sixbells::StateMachine;
+
+use super::{Host, Observation, bug::Bug, world};
+
+/// A command and the number of the operation it belongs to.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(bound = "")]
+pub struct Numbered<S: StateMachine> {
+    /// Unique in the run.
+    pub number: u64,
+    /// The machine's own command.
+    pub command: S::Command,
+}
+
+/// A machine that says what happens to it.
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(bound = "", from = "Saved<S>")]
+pub struct Subject<S: StateMachine> {
+    machine: S,
+    position: u64,
+    chain: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(bound = "")]
+struct Saved<S: StateMachine> {
+    machine: S,
+    position: u64,
+    chain: u64,
+}
+
+impl<S: StateMachine> From<Saved<S>> for Subject<S> {
+    fn from(saved: Saved<S>) -> Self {
+        let Saved { machine, position, chain } = saved;
+        world::observe(&Observation::Restored { node: world::here(), position, chain });
+        Self { machine, position, chain }
+    }
+}
+
+impl<S: StateMachine> fmt::Debug for Subject<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subject").field("position", &self.position).finish_non_exhaustive()
+    }
+}
+
+/// Asks a [`Subject`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(bound = "")]
+pub enum Question<S: StateMachine> {
+    /// What the machine knows.
+    Machine(S::Query),
+    /// All of the state, in short.
+    Summary,
+}
+
+/// What a [`Question`] is answered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(bound = "")]
+pub enum Answer<S: StateMachine> {
+    /// What the machine said.
+    Machine(S::Answer),
+    /// All of the state, in short.
+    Summary {
+        /// How many commands made it.
+        position: u64,
+        /// A hash of all commands and responses so far, in order.
+        chain: u64,
+        /// The machine, encoded: the same bytes for the same state.
+        machine: Vec<u8>,
+    },
+}
+
+/// A node of this number applies commands differently where the bug is planted.
+const STRANGE: Host = 2;
+
+impl<S: StateMachine> StateMachine for Subject<S> {
+    type Command = Numbered<S>;
+    type Response = S::Response;
+    type Query = Question<S>;
+    type Answer = Answer<S>;
+
+    fn apply(&mut self, numbered: Numbered<S>) -> S::Response {
+        let Numbered { number, command } = numbered;
+        if world::planted() == Some(Bug::NondeterministicApply)
+            && world::here() == STRANGE
+            && number.is_multiple_of(7)
+        {
+            self.machine.apply(command.clone());
+        }
+        let response = self.machine.apply(command);
+        self.position += 1;
+        self.chain = world::digest((self.chain, number, format!("{response:?}")));
+        let Self { position, chain, .. } = *self;
+        world::trace("apply", chain, || format!("operation {number} at position {position}"));
+        let node = world::here();
+        world::observe(&Observation::Applied { node, position, command: number, chain });
+        response
+    }
+
+    fn query(&self, question: Question<S>) -> Answer<S> {
+        match question {
+            Question::Machine(query) => Answer::Machine(self.machine.query(query)),
+            Question::Summary => Answer::Summary {
+                position: self.position,
+                chain: self.chain,
+                machine: sixbells::encode(&self.machine),
+            },
+        }
+    }
+}

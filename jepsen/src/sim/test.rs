@@ -1,0 +1,210 @@
+//! The kit: a simulation of your own machine, in a `#[test]`.
+//!
+//! Owns [`Test`]. In: your [`StateMachine`], what clients do, what must hold. Out: nothing, or a panic
+//! whose message holds the seed, what was wrong, and how to see it again; and beside it, in
+//! `target/sixbells/`, the smallest plan that fails.
+//!
+//! ```no_run
+#![doc = include_str!("../../examples/bank_test.rs")]
+//! ```
+//!
+//! What is checked without your asking: that the history is linearizable, with your machine itself as
+//! the specification; that no acknowledged command is lost and none is applied twice; that replicas
+//! are equal; Raft's own safety properties; that the cluster serves again once all is healed.
+//!
+//! # A good generator
+//! - Let clients meet: few keys, few accounts. Operations that never touch the same thing are all
+//!   linearizable.
+//! - Write distinct values. A read that returns 1 says little if everybody writes 1.
+//! - Read about as often as you write: what nobody reads cannot be seen to be wrong.
+//! - Refusals are answers. Let some happen (an empty account), or their path is not tested.
+//! - Take all randomness from the generator's argument, or the seed does not replay.
+//!
+//! # A good invariant
+//! - It holds after every single command: "money is neither made nor lost", not "all is paid".
+//! - It looks at the machine alone; what clients saw is the checker's part.
+//! - It fails for a machine with the bug that it is meant for: try it.
+//!
+//! # Environment
+//! - `SIXBELLS_SEED=17` runs that seed alone, `SIXBELLS_SEEDS=5000` as many, from the first;
+//! - `SIXBELLS_PLAN=file` runs the plan in a file;
+//! - `SIXBELLS_TRACE=file` writes down all that happens, with one seed or a plan.
+//!
+//! Does not: test your network, your disk or your operating system. `cargo jepsen run` does.
+
+use std::{env, fmt, fs, io::Write, ops::Range, path::PathBuf, sync::Arc, thread, time::Duration};
+
+use rand::rngs::SmallRng;
+use sixbells::StateMachine;
+
+use super::{
+    fault::Kind,
+    plan::{Frame, Plan},
+    record::{self, Op},
+    run::{Outcome, Suite, run},
+    seeds,
+    shrink::shrink,
+};
+use crate::history::{Format, file};
+
+/// How many smaller plans are tried once one fails.
+const TRIES: u32 = 150;
+
+/// A simulation of a machine. See the [module](self).
+pub struct Test<S: StateMachine> {
+    suite: Suite<S>,
+    frame: Frame,
+}
+
+impl<S: StateMachine> fmt::Debug for Test<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Test").field("frame", &self.frame).finish_non_exhaustive()
+    }
+}
+
+impl<S: StateMachine> Test<S> {
+    /// A test whose clients do what the generator says, one operation after the other.
+    pub fn new(generator: impl Fn(&mut SmallRng) -> Op<S> + Clone + Send + Sync + 'static) -> Self {
+        let suite = Suite {
+            setup: Vec::new(),
+            generator: Arc::new(move |_, _| Box::new(generator.clone())),
+            invariants: Vec::new(),
+            checks: Vec::new(),
+        };
+        Self { suite, frame: Frame::default() }
+    }
+
+    /// Commands that are carried out before anything breaks, in this order.
+    pub fn setup(mut self, commands: impl IntoIterator<Item = S::Command>) -> Self {
+        self.suite.setup.extend(commands);
+        self
+    }
+
+    /// Something that holds of the machine after every command.
+    pub fn invariant(
+        mut self,
+        name: &str,
+        holds: impl Fn(&S) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        let check = move |machine: &S| match holds(machine) {
+            true => Ok(()),
+            false => Err("it is false".to_owned()),
+        };
+        self.suite.invariants.push((name.to_owned(), Arc::new(check)));
+        self
+    }
+
+    /// How many nodes: each seed chooses one of these. Default 1 to 7, three most often.
+    pub fn nodes(mut self, choice: impl IntoIterator<Item = u64>) -> Self {
+        self.frame.nodes = choice.into_iter().collect();
+        self
+    }
+
+    /// How many clients at most. Default 6.
+    pub fn clients(mut self, most: u64) -> Self {
+        self.frame.clients = most;
+        self
+    }
+
+    /// What may break: each seed chooses some of these. Default: everything.
+    pub fn nemesis(mut self, faults: impl IntoIterator<Item = Kind>) -> Self {
+        self.frame.faults = faults.into_iter().collect();
+        self
+    }
+
+    /// How long things break, in simulated time. Default 15 s.
+    pub fn lasting(mut self, simulated: Duration) -> Self {
+        self.frame.active = simulated;
+        self
+    }
+
+    /// Runs these seeds, on all cores, unless the environment says otherwise.
+    ///
+    /// # Panics
+    /// If one fails: with the seed, what was wrong, and how to see it again.
+    pub fn simulate(self, seeds: Range<u64>) {
+        if let Some(plan) = env::var_os("SIXBELLS_PLAN") {
+            let plan = fs::read(&plan).map_err(|error| error.to_string()).and_then(|bytes| {
+                serde_json::from_slice(&bytes).map_err(|error| error.to_string())
+            });
+            match plan {
+                Ok(plan) => self.replay(&plan),
+                Err(error) => panic!("SIXBELLS_PLAN: {error}"),
+            }
+        } else if let Some(seed) = number("SIXBELLS_SEED") {
+            self.replay(&Plan::draw(seed, &self.frame));
+        } else {
+            let count = number("SIXBELLS_SEEDS").unwrap_or(seeds.end.saturating_sub(seeds.start));
+            self.sweep(seeds.start..seeds.start.saturating_add(count));
+        }
+    }
+
+    /// One plan, with its trace if one is asked for.
+    fn replay(&self, plan: &Plan) {
+        let trace = env::var_os("SIXBELLS_TRACE").map(|path| {
+            let file = fs::File::create(&path).unwrap_or_else(|e| panic!("SIXBELLS_TRACE: {e}"));
+            let mut file = std::io::BufWriter::new(file);
+            // A trace that cannot be written is not what the test is about.
+            Box::new(move |line: String| drop(writeln!(file, "{line}"))) as Box<dyn FnMut(String)>
+        });
+        let outcome = run(plan, &self.suite, None, trace);
+        if outcome.violation.is_some() {
+            panic!("{}", self.report(plan, &outcome, None));
+        }
+        eprintln!("seed {} passed; trace hash {:016x}", plan.seed, outcome.hash);
+    }
+
+    fn sweep(&self, seeds: Range<u64>) {
+        let fails = |plan: &Plan| run(plan, &self.suite, None, None).violation.is_some();
+        let results = seeds::each(
+            seeds,
+            seeds::cores(),
+            |seed| fails(&Plan::draw(seed, &self.frame)),
+            |_, failed| *failed,
+        );
+        let Some((seed, _)) = results.iter().find(|(_, failed)| *failed) else { return };
+        let plan = shrink(&Plan::draw(*seed, &self.frame), TRIES, fails);
+        let outcome = run(&plan, &self.suite, None, None);
+        let folder = write(&plan, &outcome);
+        panic!("{}", self.report(&plan, &outcome, folder.as_deref()));
+    }
+
+    fn report(&self, plan: &Plan, outcome: &Outcome<S>, written: Option<&str>) -> String {
+        let thread = thread::current();
+        let name = thread.name().unwrap_or("");
+        let mut words = match &outcome.violation {
+            Some(violation) => violation.to_string(),
+            None => "the smaller plan does not fail any more".to_owned(),
+        };
+        let seed = plan.seed;
+        words += &format!("\nseed {seed}; to see it again: SIXBELLS_SEED={seed} cargo test {name}");
+        if let Some(path) = written {
+            words += &format!(
+                "\nmade smaller: {} steps, {} nodes, {} clients; SIXBELLS_PLAN={path} cargo test {name}",
+                plan.steps.len(),
+                plan.nodes,
+                plan.clients,
+            );
+        }
+        words
+    }
+}
+
+fn number(variable: &str) -> Option<u64> {
+    let text = env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|error| panic!("{variable}={text}: {error}")))
+}
+
+/// Writes plan and history down; returns where the plan is.
+fn write<S: StateMachine>(plan: &Plan, outcome: &Outcome<S>) -> Option<String> {
+    let folder = PathBuf::from(env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
+        .join("sixbells");
+    fs::create_dir_all(&folder).ok()?;
+    let path = folder.join(format!("plan-{}.json", plan.seed));
+    fs::write(&path, serde_json::to_vec_pretty(plan).ok()?).ok()?;
+    let history = fs::File::create(folder.join(format!("history-{}.edn", plan.seed))).ok()?;
+    let mut history = std::io::BufWriter::new(history);
+    file::write(&mut history, &record::events(&outcome.history), Format::Edn).ok()?;
+    let path = fs::canonicalize(path).ok()?;
+    Some(path.display().to_string())
+}
