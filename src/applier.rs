@@ -20,6 +20,7 @@ use crate::{
     codec::{self, CodecError},
     error::Error,
     machine::Machine,
+    plant::{Bug, planted},
     proposal::{Origin, Proposal},
     session::{Sessions, Verdict},
 };
@@ -75,7 +76,11 @@ impl Applier {
     /// to stop, for others may have understood it.
     pub(crate) fn apply(&mut self, at: u64, proposal: &Proposal) -> Result<Outcome, CodecError> {
         let origin = proposal.origin();
-        match self.sessions.check(at, origin) {
+        let verdict = match self.sessions.check(at, origin) {
+            Verdict::Duplicate(_) if planted(Bug::NoDedup) => Verdict::Apply,
+            verdict => verdict,
+        };
+        match verdict {
             Verdict::Duplicate(response) => {
                 self.duplicates += 1;
                 metrics::counter!("sixbells_session_dedup_hits_total").increment(1);
@@ -109,7 +114,10 @@ impl Applier {
 
     /// Writes the state out: first the sessions, then the machine.
     pub(crate) fn save(&self, out: &mut dyn io::Write) -> io::Result<()> {
-        codec::write(&self.sessions, out)?;
+        match planted(Bug::SnapshotWithoutSessions) {
+            true => codec::write(&Sessions::default(), out)?,
+            false => codec::write(&self.sessions, out)?,
+        }
         self.machine.save(out)
     }
 

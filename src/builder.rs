@@ -68,8 +68,6 @@ pub struct Builder<S> {
     routes: BTreeMap<u64, String>,
     config: Config,
     log_engine: LogEngine,
-    /// Always off; a test shows what would happen otherwise.
-    leader_restore: Option<bool>,
     machine: PhantomData<fn() -> S>,
 }
 
@@ -84,7 +82,6 @@ impl<S: StateMachine> Builder<S> {
             routes: BTreeMap::new(),
             config: Config::default(),
             log_engine: LogEngine::default(),
-            leader_restore: Some(false),
             machine: PhantomData,
         }
     }
@@ -131,13 +128,6 @@ impl<S: StateMachine> Builder<S> {
     /// The log engine. Fixed once the data directory was used. Default [`LogEngine::Wal`].
     pub fn log_engine(mut self, engine: LogEngine) -> Self {
         self.log_engine = engine;
-        self
-    }
-
-    /// Plants openraft's default back, for the test that shows why it is off.
-    #[cfg(test)]
-    pub(crate) fn plant_leader_restore(mut self) -> Self {
-        self.leader_restore = None;
         self
     }
 
@@ -202,7 +192,7 @@ impl<S: StateMachine> Builder<S> {
         let store = StateMachineStore::new(state.clone(), snapshots.clone(), snapshot, log.clone());
         let raft = Raft::<R>::new(
             identity.node,
-            Arc::new(raft_config(&identity, &config, self.leader_restore)?),
+            Arc::new(raft_config(&identity, &config)?),
             Networks::new(identity.node, transport.clone(), config.clone()),
             Log::new(log.clone(), config.append_bytes_max),
             store,

@@ -33,6 +33,7 @@
 //! | `applier` = `machine` + `session` | the one place where a command meets state |
 //! | `builder`, `recovery`, `node` | the wiring, what the disk must hold, a running node |
 //! | [`runtime`] | time, tasks, randomness: the door that makes simulation possible |
+//! | [`inspect`] | what a log record says, for tools |
 //!
 //! Dependencies run one way: machine, session, applier, codec, wire, transport and storage, strong,
 //! handle, node and client.
@@ -51,8 +52,11 @@ mod codec;
 mod config;
 mod error;
 mod handle;
+pub mod inspect;
 mod machine;
 mod node;
+#[doc(hidden)]
+pub mod plant;
 mod proposal;
 mod recovery;
 mod rpc;

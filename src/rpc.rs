@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::{
     codec,
     error::Error,
+    plant::{Bug, planted},
     storage::LogId,
     transport::{CallError, Kind, Message},
 };
@@ -76,6 +77,9 @@ impl From<CallError> for Error {
     fn from(error: CallError) -> Self {
         match error {
             CallError::NotSent { .. } => Error::NotLeader { leader: None },
+            CallError::Lost { .. } if planted(Bug::UnknownAsDefinite) => {
+                Error::Overloaded(error.to_string())
+            }
             CallError::Lost { .. } => Error::Unknown(error.to_string()),
         }
     }

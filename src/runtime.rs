@@ -15,10 +15,10 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-pub use openraft::{
-    OptionalSend, OptionalSync,
-    async_runtime::{AsyncRuntime, Instant, Select3, watch},
+pub use openraft::async_runtime::{
+    AsyncRuntime, Instant, Select2, Select3, Select4, mpsc, mutex, oneshot, watch,
 };
+pub use openraft::{OptionalSend, OptionalSync};
 use rand::RngExt;
 
 /// Production: tokio.
@@ -26,6 +26,18 @@ pub type TokioRuntime = openraft::impls::TokioRuntime;
 
 /// What the library needs of the world: openraft's runtime and, beside it, blocking work
 /// and the wall clock.
+///
+/// To implement this elsewhere you need [`AsyncRuntime`] for the same type, and with it:
+///
+/// - an [`Instant`] of your clock, and futures for a task, a sleep and a timeout, all of them `Send`;
+/// - a random number generator, `rand`'s trait `Rng` (one that follows from a seed, in a simulation);
+/// - channels and a lock, the traits in [`mpsc`], [`oneshot`], [`watch`] and [`mutex`]. Those of
+///   [`TokioRuntime`], such as `<TokioRuntime as AsyncRuntime>::Mpsc`, wake in order and run on any
+///   executor, and so will do; but its `Watch` wakes in a random order, so a simulation brings its own.
+///
+/// Everything is an associated function, as there is no value of the runtime to be passed around: a
+/// simulation finds its world through a thread-local, and runs [`blocking`](Runtime::blocking) work
+/// at once, in the same thread. `tests/it/runtime.rs` is such a runtime in full.
 pub trait Runtime:
     AsyncRuntime<Sleep: Send, Instant: Send + Sync, TimeoutError: Send> + Send + Sync
 {

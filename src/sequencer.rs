@@ -17,7 +17,12 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use crate::{error::Error, proposal::Origin, session::WINDOW};
+use crate::{
+    error::Error,
+    plant::{Bug, planted},
+    proposal::Origin,
+    session::WINDOW,
+};
 
 /// The place of a sender's current session.
 #[derive(Debug, Default)]
@@ -79,11 +84,13 @@ impl Session {
 impl Ticket {
     /// What an attempt says of itself.
     pub(crate) fn origin(&self) -> Origin<'static> {
-        Origin::Session {
-            session: self.session.id,
-            sequence: self.sequence,
-            floor: self.session.sequencer().floor(),
+        let mut sequencer = self.session.sequencer();
+        let mut sequence = self.sequence;
+        if planted(Bug::FreshRetry) {
+            sequence = sequencer.next;
+            sequencer.next += 1;
         }
+        Origin::Session { session: self.session.id, sequence, floor: sequencer.floor() }
     }
 }
 

@@ -28,7 +28,11 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{Disk, DiskFile, LogId};
-use crate::{codec, error::Damage};
+use crate::{
+    codec,
+    error::Damage,
+    plant::{Bug, planted},
+};
 
 const MAGIC: &[u8; 4] = b"6BSN";
 const HEADER_BYTES: u64 = 9;
@@ -113,15 +117,18 @@ impl Snapshots {
         file.write_all(&bytes.to_le_bytes())?;
         file.write_all(&crc.to_le_bytes())?;
         let mut file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
-        file.sync()?;
-        let bytes = bytes + TRAILER_BYTES;
-        self.publish(SnapshotFile {
+        make_durable(&mut *file)?;
+        let file = SnapshotFile {
             disk: self.disk.clone(),
             name: temporary,
             meta,
             origin: SnapshotOrigin::Built,
-            bytes,
-        })
+            bytes: bytes + TRAILER_BYTES,
+        };
+        if planted(Bug::PurgeEarly) {
+            return Ok(file);
+        }
+        self.publish(file)
     }
 
     /// Starts to receive another node's snapshot. `sender` keeps two senders' files apart.
@@ -136,7 +143,9 @@ impl Snapshots {
         let name = name(&file);
         if file.name != name {
             self.disk.rename(&file.name, &name)?;
-            self.disk.sync_names()?;
+            if !planted(Bug::NamesUnsynced) {
+                self.disk.sync_names()?;
+            }
         }
         for other in self.disk.names()? {
             if other.starts_with("snapshot-") && other < name {
@@ -145,6 +154,14 @@ impl Snapshots {
         }
         Ok(SnapshotFile { name, ..file })
     }
+}
+
+/// All bytes are on disk on return: whoever takes the name next makes the log be purged.
+fn make_durable(file: &mut dyn DiskFile) -> io::Result<()> {
+    if planted(Bug::SnapshotUnsynced) {
+        return Ok(());
+    }
+    file.sync()
 }
 
 /// Two snapshots, one built and one received, may be published at once and clear the same one away.
@@ -255,7 +272,7 @@ impl Receiving {
     /// All bytes are here: syncs and verifies. [`Snapshots::publish`] comes next, or nothing if the
     /// snapshot turns out not to be wanted.
     pub(crate) fn finish(mut self) -> io::Result<SnapshotFile> {
-        self.file.sync()?;
+        make_durable(&mut *self.file)?;
         SnapshotFile::verify(self.disk, self.name)
     }
 }

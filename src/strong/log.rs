@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 
 use super::types::{Types, from_raft, to_entry, to_raft, to_record, vote_from_raft, vote_to_raft};
 use crate::{
+    plant::{Bug, planted},
     runtime::Runtime,
     storage::{Done, LogStore},
 };
@@ -92,7 +93,8 @@ impl<R: Runtime> RaftLogReader<Types<R>> for Log<R> {
     }
 
     async fn read_vote(&mut self) -> Result<Option<VoteOf<Types<R>>>, io::Error> {
-        Ok(self.store.state().vote.map(vote_to_raft::<R>))
+        let vote = self.store.state().vote.filter(|_| !planted(Bug::VoteForgotten));
+        Ok(vote.map(vote_to_raft::<R>))
     }
 }
 
@@ -127,7 +129,12 @@ impl<R: Runtime> RaftLogStorage<Types<R>> for Log<R> {
     }
 
     async fn read_committed(&mut self) -> Result<Option<LogIdOf<Types<R>>>, io::Error> {
-        Ok(self.store.state().committed.map(to_raft::<R>))
+        let state = self.store.state();
+        let committed = match planted(Bug::CommittedTooFar) {
+            true => state.last,
+            false => state.committed,
+        };
+        Ok(committed.map(to_raft::<R>))
     }
 
     async fn append<I>(&mut self, entries: I, flushed: IOFlushed<Types<R>>) -> Result<(), io::Error>

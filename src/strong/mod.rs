@@ -1,7 +1,6 @@
 //! Strong mode: agree on the order, then apply.
 //!
-//! Owns [`Strong`], a member of a Raft cluster: proposing, the read barrier, and the ONE map from
-//! openraft's errors to ours.
+//! Owns [`Strong`], a member of a Raft cluster: proposing, and the map from openraft's errors to ours.
 //!
 //! In: proposals and queries, of this process and of others. Out: outcomes and answers.
 //!
@@ -12,7 +11,6 @@
 //! Invariants
 //! - An outcome is returned only after the entry was committed and applied here.
 //! - Once a proposal was handed to openraft, every error but `ForwardToLeader` is `Unknown`.
-//! - A linearizable read waits until the state holds every write acknowledged before it began.
 //! - A request is forwarded at most once on its way.
 //!
 //! Does not: retry what may have happened. `write` waits and asks again only while it is definite
@@ -22,6 +20,7 @@ mod log;
 mod membership;
 mod network;
 pub(crate) mod observe;
+mod read;
 #[cfg(test)]
 mod restore;
 mod serve;
@@ -43,9 +42,8 @@ use std::{
 
 use bytes::Bytes;
 use openraft::{
-    ReadPolicy,
     async_runtime::{Instant, watch::WatchReceiver},
-    errors::{ClientWriteError, ForwardToLeader, LinearizableReadError, RaftError},
+    errors::{ClientWriteError, ForwardToLeader, RaftError},
 };
 
 use tracing::Instrument;
@@ -69,7 +67,7 @@ use crate::{
     rpc,
     runtime::Runtime,
     sequencer::SessionSlot,
-    storage::{Identity, LogId},
+    storage::Identity,
     transport::{BoxFuture, Kind, Lane, Message, Transport},
 };
 
@@ -317,56 +315,6 @@ impl<R: Runtime> Strong<R> {
         response
     }
 
-    async fn read_here(&self, request: RequestId, query: Bytes) -> Result<Bytes, Error> {
-        self.fits("query", &query)?;
-        let deadline = R::Instant::now() + self.config.request_timeout;
-        let _permit = self.admission.admit(query.len())?;
-        loop {
-            match self.barrier(request, deadline).await {
-                Err(Error::NotLeader { .. }) if self.pause(deadline).await => {}
-                waited => return waited.and_then(|()| self.state.query(&query)),
-            }
-        }
-    }
-
-    /// Makes sure that this node leads, and returns what a read has to wait for.
-    async fn read_point(&self, deadline: R::Instant) -> Result<LogId, Error> {
-        let confirmed =
-            R::timeout_at(deadline, self.raft.get_read_log_id(ReadPolicy::ReadIndex)).await;
-        match confirmed {
-            Ok(Ok((point, _applied))) => Ok(types::from_raft::<R>(point.log_id())),
-            Ok(Err(error)) => Err(read_error(error)),
-            Err(_elapsed) => Err(Error::NotLeader { leader: None }),
-        }
-    }
-
-    /// Waits until the state holds what the leader, wherever it is, had committed when asked.
-    async fn barrier(&self, request: RequestId, deadline: R::Instant) -> Result<(), Error> {
-        self.works()?;
-        let point = match self.leader() {
-            Leader::Here => self.read_point(deadline).await?,
-            Leader::There(id, member) => {
-                let request = Message { kind: Kind::ReadIndex, request, body: Bytes::new() };
-                self.forward(id, &member, request, deadline).await?
-            }
-            Leader::Unknown => return Err(Error::NotLeader { leader: None }),
-        };
-        let mut applied = self.raft.watch_apply_progress();
-        while self.state.look(|state| state.applied() < Some(point))? {
-            match R::timeout_at(deadline, applied.changed()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_closed)) => {
-                    return Err(Error::Stopped("the consensus engine ended".into()));
-                }
-                Err(_elapsed) => {
-                    let reason = format!("this node has not applied entry {point} yet");
-                    return Err(Error::Overloaded(reason));
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Answers from the state as it is here. A node that a failed disk has stopped still can.
     fn answer_locally(&self, query: &[u8]) -> Result<Bytes, Error> {
         self.fits("query", query)?;
@@ -399,16 +347,6 @@ fn write_error<R: Runtime>(error: RaftError<Types<R>, ClientWriteError<Types<R>>
         }
         RaftError::APIError(ClientWriteError::PreconditionFailed(error)) => {
             Error::Refused(error.to_string())
-        }
-        RaftError::Fatal(fatal) => Error::Stopped(fatal.to_string()),
-    }
-}
-
-fn read_error<R: Runtime>(error: RaftError<Types<R>, LinearizableReadError<Types<R>>>) -> Error {
-    match error {
-        RaftError::APIError(LinearizableReadError::ForwardToLeader(forward)) => not_leader(forward),
-        RaftError::APIError(LinearizableReadError::QuorumNotEnough(_)) => {
-            Error::NotLeader { leader: None }
         }
         RaftError::Fatal(fatal) => Error::Stopped(fatal.to_string()),
     }

@@ -10,7 +10,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Builder, Doors, Node, Role, StateMachine,
+    Doors, Node, Role, StateMachine,
+    plant::{Bug, plant},
     runtime::{AsyncRuntime, TokioRuntime},
     storage::{MemoryDisk, MemoryLog},
     transport::memory::MemoryNetwork,
@@ -37,7 +38,7 @@ impl StateMachine for Journal {
 
 type Remains = BTreeMap<u64, (MemoryDisk, MemoryLog)>;
 
-async fn start(remains: &Remains, planted: bool) -> BTreeMap<u64, Node<Journal>> {
+async fn start(remains: &Remains) -> BTreeMap<u64, Node<Journal>> {
     let network = MemoryNetwork::default();
     let mut nodes = BTreeMap::new();
     for (id, (disk, log)) in remains {
@@ -48,8 +49,7 @@ async fn start(remains: &Remains, planted: bool) -> BTreeMap<u64, Node<Journal>>
             transport: Box::new(move |who| network.node::<TokioRuntime>(addr, who)),
         };
         let peers = remains.keys().map(|id| (*id, format!("n{id}")));
-        let builder: Builder<Journal> = Node::builder(*id).peers(peers);
-        let builder = if planted { builder.plant_leader_restore() } else { builder };
+        let builder = Node::builder(*id).peers(peers);
         nodes.insert(*id, builder.start_with::<TokioRuntime>(doors).await.unwrap());
     }
     nodes
@@ -67,10 +67,10 @@ async fn leader(nodes: &BTreeMap<u64, Node<Journal>>) -> u64 {
 }
 
 /// The whole cluster loses power while the leader's disk hangs, and comes back. Returns the machines.
-async fn power_cut(planted: bool) -> Vec<Vec<String>> {
+async fn power_cut() -> Vec<Vec<String>> {
     let mut remains: Remains =
         (1..=3).map(|id| (id, (MemoryDisk::default(), MemoryLog::new()))).collect();
-    let nodes = start(&remains, planted).await;
+    let nodes = start(&remains).await;
     let old = leader(&nodes).await;
     nodes[&old].handle().write("opened".into()).await.unwrap();
 
@@ -81,7 +81,7 @@ async fn power_cut(planted: bool) -> Vec<Vec<String>> {
     }
     drop(nodes);
 
-    let nodes = start(&remains, planted).await;
+    let nodes = start(&remains).await;
     let new = leader(&nodes).await;
     nodes[&new].handle().write("after".into()).await.unwrap();
     TokioRuntime::sleep(Duration::from_secs(5)).await;
@@ -95,12 +95,14 @@ async fn power_cut(planted: bool) -> Vec<Vec<String>> {
 #[tokio::test(start_paused = true)]
 async fn an_acknowledged_write_survives_with_our_settings() {
     let expected = vec!["opened", "acknowledged", "after"];
-    assert_eq!(power_cut(false).await, vec![expected.clone(), expected.clone(), expected]);
+    assert_eq!(power_cut().await, vec![expected.clone(), expected.clone(), expected]);
 }
 
 /// The same story with openraft's default must be seen to go wrong, or the test above proves nothing.
 #[tokio::test(start_paused = true)]
 async fn with_the_default_the_machines_diverge() {
-    let machines = power_cut(true).await;
+    plant(Some(Bug::LeaderRestore));
+    let machines = power_cut().await;
+    plant(None);
     assert!(machines.iter().any(|machine| *machine != machines[0]), "agreed: {machines:?}");
 }

@@ -98,8 +98,7 @@ impl<R: Runtime> Strong<R> {
     ) -> Result<Bytes, Error> {
         self.fits("query", query)?;
         let _permit = self.admission.admit(query.len())?;
-        self.barrier(request, deadline).await?;
-        self.state.query(query)
+        self.answer_when_ready(request, query, deadline).await
     }
 
     async fn answer_member(&self, kind: Kind, body: &[u8]) -> Message {

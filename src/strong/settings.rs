@@ -13,13 +13,16 @@ use std::time::Duration;
 
 use openraft::SnapshotPolicy;
 
-use crate::{config::Config, error::StartError, storage::Identity};
+use crate::{
+    config::Config,
+    error::StartError,
+    plant::{Bug, planted},
+    storage::Identity,
+};
 
-/// `leader_restore` is `Some(false)`, except in the test that shows why.
 pub(crate) fn raft_config(
     identity: &Identity,
     config: &Config,
-    leader_restore: Option<bool>,
 ) -> Result<openraft::Config, StartError> {
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     openraft::Config {
@@ -36,7 +39,7 @@ pub(crate) fn raft_config(
         // beside what is to be kept, so it must be small beside that.
         purge_batch_size: (config.log_keep_entries / 4).clamp(1, 1_024),
         enable_pre_vote: Some(true),
-        enable_leader_restore: leader_restore,
+        enable_leader_restore: (!planted(Bug::LeaderRestore)).then_some(false),
         ..openraft::Config::default()
     }
     .validate()

@@ -39,6 +39,7 @@ use crate::{
     codec,
     error::Error,
     machine::Machine,
+    plant::{Bug, planted},
     proposal::Proposal,
     runtime::Runtime,
     storage::{LogId, LogStore, SnapshotFile, SnapshotMeta, Snapshots},
@@ -182,7 +183,11 @@ impl<R: Runtime> State<R> {
     }
 
     fn meta(&self) -> SnapshotMeta {
-        SnapshotMeta { last: self.applied, membership: encode_membership::<R>(&self.membership) }
+        let membership = match planted(Bug::SnapshotWithoutMembership) {
+            true => encode_membership::<R>(&StoredMembershipOf::<Types<R>>::default()),
+            false => encode_membership::<R>(&self.membership),
+        };
+        SnapshotMeta { last: self.applied, membership }
     }
 }
 
@@ -252,9 +257,12 @@ impl<R: Runtime> RaftSnapshotBuilder<Types<R>> for StateMachineStore<R> {
         // What was applied may not be durable here yet: a leader applies what its followers hold.
         // A built snapshot must not run ahead of the log, or a lost log could not be told from one.
         durable(|done| self.log.append(Vec::new(), done)).await?;
+        let meta = match planted(Bug::SnapshotWithoutLastEntry) {
+            true => self.state.capture()?.meta(),
+            false => captured.meta(),
+        };
         let snapshots = self.snapshots.clone();
-        let file = R::blocking(move || snapshots.build(captured.meta(), |out| captured.save(out)))
-            .await??;
+        let file = R::blocking(move || snapshots.build(meta, |out| captured.save(out))).await??;
         tracing::info!(last = ?file.meta.last, bytes = file.bytes, "snapshot taken");
         self.set_current(&file);
         to_snapshot::<R>(file)

@@ -20,6 +20,7 @@ use openraft::{
 use crate::{
     applier::Outcome,
     codec::{self, CodecError, FORMAT},
+    inspect::Content,
     proposal::Proposal,
     runtime::Runtime,
     status::Member,
@@ -138,6 +139,17 @@ pub(super) fn to_entry<R: Runtime>(record: Record) -> io::Result<EntryOf<Types<R
     Ok(EntryOf::<Types<R>> { log_id: to_raft::<R>(id), payload })
 }
 
+/// What a record says, to those who do not know openraft.
+pub(crate) fn content<R: Runtime>(record: &Record) -> io::Result<Content> {
+    Ok(match to_entry::<R>(record.clone())?.payload {
+        EntryPayload::Blank => Content::Blank,
+        EntryPayload::Membership(membership) => {
+            Content::Membership { voters: membership.get_joint_config().clone() }
+        }
+        EntryPayload::Normal(proposal) => Content::from(&proposal),
+    })
+}
+
 pub(super) fn encode_membership<R: Runtime>(membership: &StoredMembershipOf<Types<R>>) -> Bytes {
     codec::encode_tagged(membership).into()
 }
@@ -146,4 +158,49 @@ pub(super) fn decode_membership<R: Runtime>(
     bytes: &[u8],
 ) -> Result<StoredMembershipOf<Types<R>>, CodecError> {
     codec::decode_tagged(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::*;
+    use crate::{proposal::Origin, runtime::TokioRuntime};
+
+    type C = Types<TokioRuntime>;
+    type Payload = <C as openraft::RaftTypeConfig>::Payload;
+
+    fn said(payload: Payload) -> Content {
+        let log_id = to_raft::<TokioRuntime>(LogId { term: 2, index: 7 });
+        let record = to_record::<TokioRuntime>(EntryOf::<C> { log_id, payload });
+        crate::inspect::content(&record).unwrap()
+    }
+
+    #[test]
+    fn a_record_says_what_its_entry_said() {
+        assert_eq!(said(Payload::Blank), Content::Blank);
+
+        let open = Proposal::new(8, Origin::Open { sessions_max: 1 }, b"");
+        assert_eq!(said(Payload::Normal(open)), Content::Open);
+        let session = Origin::Session { session: 1, sequence: 2, floor: 0 };
+        for origin in [session, Origin::Once { key: b"k", keys_max: 1 }] {
+            let command = Proposal::new(9, origin, b"command");
+            assert_eq!(said(Payload::Normal(command)), Content::Command { request: 9 });
+        }
+
+        let voters = vec![BTreeSet::from([1, 2, 3]), BTreeSet::from([2, 3, 4])];
+        let member = |id| (id, Member { addr: format!("n{id}"), disk: id });
+        let members: BTreeMap<u64, Member> = (1..=5).map(member).collect();
+        let changing = openraft::Membership::new(voters.clone(), members).unwrap();
+        assert_eq!(said(Payload::Membership(changing)), Content::Membership { voters });
+    }
+
+    /// A tool that took an unknown record for an empty one would miss the write in it.
+    #[test]
+    fn what_no_node_wrote_is_an_error() {
+        for bytes in [&b""[..], &[FORMAT, 99], &[FORMAT, MEMBERSHIP, 1], &[FORMAT + 1, BLANK]] {
+            let record = Record { id: LogId::default(), payload: Bytes::copy_from_slice(bytes) };
+            assert!(crate::inspect::content(&record).is_err(), "{bytes:?}");
+        }
+    }
 }

@@ -12,6 +12,7 @@ mod lost_disk;
 mod membership;
 mod one_thread;
 mod real;
+mod runtime;
 mod sessions;
 mod snapshots;
 mod tap;

@@ -1,0 +1,57 @@
+//! What a log record says, for tools and tests that read logs and are no part of a node.
+//!
+//! Owns [`Content`]. In: a [`Record`], as a [`LogStore`](crate::storage::LogStore) keeps it. Out: its
+//! kind, and the little of it that means something outside.
+//!
+//! Invariant: understands every record that a node of this release writes, and calls anything else
+//! an error.
+//!
+//! Does not: decode the user's commands. Their bytes belong to the machine.
+
+use std::{collections::BTreeSet, io};
+
+use crate::{
+    proposal::{Origin, Proposal},
+    runtime::TokioRuntime,
+    storage::Record,
+    strong::types,
+};
+
+/// What a log record says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Content {
+    /// Nothing: a leader's first entry, with which it commits those before.
+    Blank,
+    /// Who the members are from this entry on.
+    Membership {
+        /// Those who vote. Two sets while a change is half done: a majority of each has to agree.
+        voters: Vec<BTreeSet<u64>>,
+    },
+    /// Opens a session. The entry's index becomes its id.
+    Open,
+    /// A user's command.
+    Command {
+        /// Names the request; every copy of it has the same.
+        request: u128,
+    },
+}
+
+/// Reads a record.
+///
+/// # Errors
+/// `InvalidData` if it is damaged, or written by a release with another format.
+pub fn content(record: &Record) -> io::Result<Content> {
+    types::content::<TokioRuntime>(record)
+}
+
+impl From<&Proposal> for Content {
+    fn from(proposal: &Proposal) -> Self {
+        match proposal.origin() {
+            Origin::Open { .. } => Content::Open,
+            Origin::Session { .. } | Origin::Once { .. } => {
+                Content::Command { request: proposal.request() }
+            }
+        }
+    }
+}
