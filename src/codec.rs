@@ -50,8 +50,9 @@ pub(crate) fn encode_into<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
         .expect("invariant: Serialize of commands, queries and states does not fail in memory");
 }
 
-/// The bytes of `value`.
-pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
+/// The bytes of `value`. Public for the test kit, which tells the states of a machine apart by what a
+/// snapshot would hold of them; not part of the API.
+pub fn encode<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
     let mut out = Vec::new();
     encode_into(value, &mut out);
     out

@@ -70,6 +70,8 @@ pub mod transport;
 
 pub use builder::{Builder, Doors, MakeTransport};
 pub use client::{Client, ClientConfig};
+#[doc(hidden)]
+pub use codec::encode;
 pub use config::Config;
 pub use error::{Damage, Error, StartError};
 pub use handle::Handle;

@@ -1,6 +1,7 @@
 //! Checkers: from operations to a verdict.
 //!
 //! - [`linearizable`] looks for an order that a model accepts;
+//! - [`replay`] holds typed operations against the machine they ran on, along the log's order;
 //! - [`set`] looks for acknowledged elements that are missing from the final read;
 //! - [`set_order`] looks for reads of a set that no order explains;
 //! - [`stats`] counts, and refuses to call an empty history evidence.
@@ -15,6 +16,7 @@
 
 pub mod budget;
 pub mod linearizable;
+pub mod replay;
 pub mod set;
 pub mod set_order;
 pub mod stats;

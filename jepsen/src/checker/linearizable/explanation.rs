@@ -256,22 +256,31 @@ impl<M: Model> Story<'_, M> {
     }
 
     fn moment(&self, time: u64) -> String {
-        match self.clock {
-            Clock::Positions => format!("event {time}"),
-            Clock::Nanoseconds if time < 1_000_000_000 => duration(time),
-            Clock::Nanoseconds => {
-                format!("{}.{:03} s", time / 1_000_000_000, time / 1_000_000 % 1000)
-            }
-        }
+        moment(self.clock, time)
     }
 
     fn gap(&self, from: u64, to: u64) -> String {
-        let gap = to.saturating_sub(from);
-        match (self.clock, gap) {
-            (Clock::Positions, 1) => "one event".to_owned(),
-            (Clock::Positions, _) => format!("{gap} events"),
-            (Clock::Nanoseconds, _) => duration(gap),
+        gap(self.clock, from, to)
+    }
+}
+
+/// A time of a history, in words.
+pub fn moment(clock: Clock, time: u64) -> String {
+    match clock {
+        Clock::Positions => format!("event {time}"),
+        Clock::Nanoseconds if time < 1_000_000_000 => duration(time),
+        Clock::Nanoseconds => {
+            format!("{}.{:03} s", time / 1_000_000_000, time / 1_000_000 % 1000)
         }
+    }
+}
+
+/// What lies between two times of a history, in words.
+pub fn gap(clock: Clock, from: u64, to: u64) -> String {
+    match (clock, to.saturating_sub(from)) {
+        (Clock::Positions, 1) => "one event".to_owned(),
+        (Clock::Positions, gap) => format!("{gap} events"),
+        (Clock::Nanoseconds, gap) => duration(gap),
     }
 }
 
