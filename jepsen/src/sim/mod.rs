@@ -17,6 +17,7 @@
 //! - nothing here waits for real time.
 
 pub mod clock;
+pub mod network;
 pub mod observation;
 pub mod oracle;
 pub mod runtime;
@@ -24,5 +25,6 @@ mod tasks;
 mod watch;
 pub mod world;
 
+pub use network::{Links, Mishap, SimNetwork};
 pub use observation::{End, Host, Logged, Observation, Replica};
 pub use runtime::SimRuntime;

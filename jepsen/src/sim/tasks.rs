@@ -100,11 +100,8 @@ impl Tasks {
     /// Takes a task in; it runs soon.
     pub(super) fn spawn(&mut self, host: Host, work: Work) {
         let id = self.id();
-        let waker = Arc::new(TaskWaker {
-            id,
-            queued: AtomicBool::new(false),
-            wakes: self.wakes.clone(),
-        });
+        let waker =
+            Arc::new(TaskWaker { id, queued: AtomicBool::new(false), wakes: self.wakes.clone() });
         waker.wake_by_ref();
         self.tasks.insert(id, Task { host, work: Some(work), waker });
     }
