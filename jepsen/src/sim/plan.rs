@@ -173,9 +173,11 @@ impl Plan {
             self.steps.push(Step { at, lasting, fault: kind.draw(rng, self.nodes) });
             at += millis(rng.random_range(pace.clone()));
         }
-        let calm = Kind::CALM.iter().filter(|kind| frame.faults.contains(kind));
-        self.calm =
-            calm.filter(|_| rng.random_bool(0.3)).map(|kind| kind.draw(rng, self.nodes)).collect();
+        for kind in Kind::CALM.iter().filter(|kind| frame.faults.contains(kind)) {
+            if rng.random_bool(0.3) {
+                self.calm.push(kind.draw(rng, self.nodes));
+            }
+        }
     }
 
     /// The kinds of fault in it.

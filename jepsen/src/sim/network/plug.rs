@@ -12,7 +12,7 @@
 use std::{collections::BTreeMap, fmt, io, sync::Arc, time::Duration};
 
 use sixbells::{
-    error::StartError,
+    StartError,
     runtime::AsyncRuntime,
     storage::Identity,
     transport::{BoxFuture, CallError, Lane, Message, Peer, Service, Transport},

@@ -75,7 +75,7 @@ fn good_run<S: Sample>(rng: &mut SmallRng) -> Run<S> {
             let process = if crashed { number + 1000 } else { client };
             let act = match rng.random_bool(0.5) {
                 true => Act::Write { command: S::command(rng), response: None },
-                false => Act::Read { query: S::query(rng), answer: None },
+                false => Act::Read { query: <S as Sample>::query(rng), answer: None },
             };
             let returned_if_known = (!crashed).then_some(returned);
             let operation = Typed {
@@ -92,13 +92,14 @@ fn good_run<S: Sample>(rng: &mut SmallRng) -> Run<S> {
     }
     let mut at_once: Vec<usize> = (0..planned.len()).collect();
     at_once.sort_by_key(|&at| planned[at].0);
-    let (mut machine, mut order) = (S::default(), Vec::new());
+    let mut machine: S = S::default();
+    let mut order: Vec<u64> = Vec::new();
     for at in at_once {
         let operation = &mut planned[at].1;
         match &mut operation.act {
             Act::Write { command, response } => {
                 if operation.returned.is_some() || rng.random_bool(0.6) {
-                    *response = Some(machine.apply(command.clone()));
+                    *response = Some(StateMachine::apply(&mut machine, command.clone()));
                     order.push(operation.number);
                 }
             }
