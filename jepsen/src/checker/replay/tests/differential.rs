@@ -64,7 +64,7 @@ fn good_run<S: Sample>(rng: &mut SmallRng) -> Run<S> {
     let clients = rng.random_range(1..=4);
     let crashes = [0.0, 0.15, 0.4][rng.random_range(0..3)];
     let (longest, pause) = ([3, 8, 25][rng.random_range(0..3)], rng.random_range(1..4));
-    let mut planned = Vec::new();
+    let mut planned: Vec<(u64, Typed<S>)> = Vec::new();
     for client in 0..clients {
         let mut now: u64 = rng.random_range(0..6);
         for _ in 0..rng.random_range(1..=8 / clients) {
@@ -99,7 +99,8 @@ fn good_run<S: Sample>(rng: &mut SmallRng) -> Run<S> {
         match &mut operation.act {
             Act::Write { command, response } => {
                 if operation.returned.is_some() || rng.random_bool(0.6) {
-                    *response = Some(StateMachine::apply(&mut machine, command.clone()));
+                    let command: S::Command = command.clone();
+                    *response = Some(machine.apply(command));
                     order.push(operation.number);
                 }
             }
