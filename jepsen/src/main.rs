@@ -1,4 +1,4 @@
-//! The command line of the test kit: `sixbells-jepsen run` and `check`.
+//! The command line of the test kit: `sixbells-jepsen run`, `check`, `sim` ...
 //!
 //! It parses arguments, hands them to the subcommand's own file under `command/`, and turns the
 //! result into an exit code: 0 valid, 1 invalid, 2 unknown, 254 bad arguments or bad input, 255
@@ -30,6 +30,7 @@ struct Cli {
 enum Command {
     Run(command::run::RunArgs),
     Check(command::check::CheckArgs),
+    Sim(command::sim::SimArgs),
     #[command(hide = true)]
     Node(command::node::NodeArgs),
 }
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
     let run = || match &cli.command {
         Command::Run(args) => command::run::run(args),
         Command::Check(args) => command::check::run(args),
+        Command::Sim(args) => command::sim::run(args),
         Command::Node(args) => command::node::run(args),
     };
     // A panic has been reported by now. Its own exit code would stand for nothing here.

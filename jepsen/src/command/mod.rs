@@ -11,6 +11,7 @@ use std::fmt;
 pub(crate) mod check;
 pub(crate) mod node;
 pub(crate) mod run;
+pub(crate) mod sim;
 
 /// Arguments that can be parsed, but not be carried out.
 #[derive(Debug)]

@@ -103,7 +103,7 @@ pub enum Fault {
 macro_rules! kinds {
     ($($kind:ident $name:literal),* $(,)?) => {
         /// The name of a [`Fault`].
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Kind { $(#[doc = concat!("See [`Fault::", stringify!($kind), "`].")] $kind),* }
 
         impl Kind {

@@ -16,20 +16,34 @@
 //! - a crash ends every task of a host at once;
 //! - nothing here waits for real time.
 
+pub mod bug;
 pub mod clock;
+pub mod cluster;
+pub mod disk;
 pub mod fault;
+pub mod log;
+pub mod nemesis;
 pub mod network;
 pub mod observation;
 pub mod oracle;
 pub mod plan;
+pub mod record;
+pub mod run;
 pub mod runtime;
 pub mod seeds;
 pub mod shrink;
+pub mod subject;
+pub mod suite;
 mod tasks;
 mod terms;
+pub mod test;
 mod watch;
 pub mod world;
 
 pub use network::{Links, Mishap, SimNetwork};
+pub use fault::{Fault, Kind};
 pub use observation::{End, Host, Logged, Observation, Replica};
+pub use plan::Plan;
+pub use record::{Entry, Op, Told};
 pub use runtime::SimRuntime;
+pub use test::Test;

@@ -25,7 +25,7 @@ use std::{
 use super::Host;
 
 /// A task without its result.
-pub(super) type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
+pub(super) type Work = Pin<Box<dyn Future<Output = ()>>>;
 /// What a timer does.
 pub(super) type Call = Box<dyn FnOnce() + Send>;
 

@@ -9,7 +9,7 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-use super::{Host, Observation};
+use super::{Host, Observation, bug::Bug};
 
 /// What a random number is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,6 +76,8 @@ pub struct Settings {
     pub shuffle: bool,
     /// Looks at what happens.
     pub observer: Option<Observer>,
+    /// The bug that is planted in the simulation's own parts.
+    pub planted: Option<Bug>,
     /// Gets a line for everything that is traced.
     pub log: Option<Box<dyn FnMut(String)>>,
 }

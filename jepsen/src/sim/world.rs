@@ -34,6 +34,7 @@ use rand::{RngExt, SeedableRng, rngs::SmallRng};
 pub use super::terms::{Observer, Settings, Stop, Stream, Traces};
 use super::{
     Host, Observation,
+    bug::Bug,
     clock::Clock,
     tasks::{Due, Id, Tasks, Work},
 };
@@ -310,8 +311,8 @@ pub fn resume(host: Host) {
     with(|world| world.tasks.resume(host));
 }
 
-/// Runs a task on a host. On one that is not alive, it is dropped.
-pub fn spawn_on(host: Host, work: impl Future<Output = ()> + Send + 'static) {
+/// Runs a task on a host. On one that is not alive, it is dropped. It never leaves this thread.
+pub fn spawn_on(host: Host, work: impl Future<Output = ()> + 'static) {
     let work: Work = Box::pin(work);
     let refused = with(|world| match world.alive.contains(&host) {
         true => {
@@ -401,6 +402,11 @@ pub fn observe(seen: &Observation) {
             world.halted |= enough;
         });
     }
+}
+
+/// The bug that is planted in the simulation's own parts, if one is.
+pub fn planted() -> Option<Bug> {
+    with(|world| world.settings.planted).flatten()
 }
 
 /// Counts that something was reached.

@@ -4,8 +4,34 @@
 //! whose message holds the seed, what was wrong, and how to see it again; and beside it, in
 //! `target/sixbells/`, the smallest plan that fails.
 //!
-//! ```no_run
-#![doc = include_str!("../../examples/bank_test.rs")]
+//! ```
+//! use rand::RngExt;
+//! use serde::{Deserialize, Serialize};
+//! use sixbells::StateMachine;
+//! use sixbells_jepsen::sim::{Op, Test};
+//!
+//! #[derive(Clone, Default, Serialize, Deserialize)]
+//! struct Counter(u64);
+//!
+//! impl StateMachine for Counter {
+//!     type Command = u64;
+//!     type Response = u64;
+//!     type Query = ();
+//!     type Answer = u64;
+//!     fn apply(&mut self, n: u64) -> u64 {
+//!         self.0 += n;
+//!         self.0
+//!     }
+//!     fn query(&self, (): ()) -> u64 {
+//!         self.0
+//!     }
+//! }
+//!
+//! Test::<Counter>::new(|rng| match rng.random_bool(0.5) {
+//!     true => Op::Write(rng.random_range(1..100)),
+//!     false => Op::Read(()),
+//! })
+//! .simulate(0..10);
 //! ```
 //!
 //! What is checked without your asking: that the history is linearizable, with your machine itself as
@@ -40,7 +66,7 @@ use sixbells::StateMachine;
 use super::{
     fault::Kind,
     plan::{Frame, Plan},
-    record::{self, Op},
+    record::Op,
     run::{Outcome, Suite, run},
     seeds,
     shrink::shrink,
@@ -151,7 +177,7 @@ impl<S: StateMachine> Test<S> {
         if outcome.violation.is_some() {
             panic!("{}", self.report(plan, &outcome, None));
         }
-        eprintln!("seed {} passed; trace hash {:016x}", plan.seed, outcome.hash);
+        eprintln!("seed {} passed; trace hash {:016x}", plan.seed, outcome.traces.hash);
     }
 
     fn sweep(&self, seeds: Range<u64>) {
@@ -169,7 +195,7 @@ impl<S: StateMachine> Test<S> {
         panic!("{}", self.report(&plan, &outcome, folder.as_deref()));
     }
 
-    fn report(&self, plan: &Plan, outcome: &Outcome<S>, written: Option<&str>) -> String {
+    fn report(&self, plan: &Plan, outcome: &Outcome, written: Option<&str>) -> String {
         let thread = thread::current();
         let name = thread.name().unwrap_or("");
         let mut words = match &outcome.violation {
@@ -196,7 +222,7 @@ fn number(variable: &str) -> Option<u64> {
 }
 
 /// Writes plan and history down; returns where the plan is.
-fn write<S: StateMachine>(plan: &Plan, outcome: &Outcome<S>) -> Option<String> {
+fn write(plan: &Plan, outcome: &Outcome) -> Option<String> {
     let folder = PathBuf::from(env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
         .join("sixbells");
     fs::create_dir_all(&folder).ok()?;
@@ -204,7 +230,7 @@ fn write<S: StateMachine>(plan: &Plan, outcome: &Outcome<S>) -> Option<String> {
     fs::write(&path, serde_json::to_vec_pretty(plan).ok()?).ok()?;
     let history = fs::File::create(folder.join(format!("history-{}.edn", plan.seed))).ok()?;
     let mut history = std::io::BufWriter::new(history);
-    file::write(&mut history, &record::events(&outcome.history), Format::Edn).ok()?;
+    file::write(&mut history, &outcome.history, Format::Edn).ok()?;
     let path = fs::canonicalize(path).ok()?;
     Some(path.display().to_string())
 }

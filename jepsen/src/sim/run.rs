@@ -27,13 +27,13 @@ use super::{
     nemesis,
     oracle::{Panel, Violation},
     plan::Plan,
-    record::{Entry, Op, Record, Told, typed},
+    record::{self, Entry, Op, Record, Told, typed},
     subject::{Answer, Numbered, Question, Subject},
     world::{self, Settings, Stream, Traces, World},
 };
 use crate::{
     checker::{Explanation, Verdict, budget::Budget, replay},
-    history::Clock,
+    history::{Clock, Event},
 };
 
 /// How long the healed cluster may take for each thing that is asked of it, in simulated time. An
@@ -99,15 +99,13 @@ impl<S: StateMachine> fmt::Debug for Suite<S> {
 
 /// What came of a run.
 #[derive(Debug)]
-pub struct Outcome<S: StateMachine> {
-    /// A hash of everything that happened.
-    pub hash: u64,
-    /// Simulated time, steps, panics, and what was reached.
+pub struct Outcome {
+    /// Its hash, simulated time, steps, panics, and what was reached.
     pub traces: Traces,
     /// The first thing that was wrong.
     pub violation: Option<Violation>,
-    /// What the clients did.
-    pub history: Vec<Entry<S>>,
+    /// What the clients did, if something was wrong.
+    pub history: Vec<Event>,
     /// How often each oracle has looked.
     pub looked: Vec<(&'static str, u64)>,
 }
@@ -150,7 +148,7 @@ pub fn run<S: StateMachine>(
     suite: &Suite<S>,
     bug: Option<Bug>,
     log: Option<Box<dyn FnMut(String)>>,
-) -> Outcome<S> {
+) -> Outcome {
     let seen = Rc::new(RefCell::new(Seen::default()));
     let observer = {
         let seen = seen.clone();
@@ -186,7 +184,8 @@ pub fn run<S: StateMachine>(
         };
     }
     let looked = seen.panel.coverage();
-    Outcome { hash: traces.hash, traces, violation, history, looked }
+    let history = if violation.is_some() { record::events(&history) } else { Vec::new() };
+    Outcome { traces, violation, history, looked }
 }
 
 /// What the clients saw, when the run itself was clean.

@@ -154,7 +154,8 @@ catalogue! {
     "truncate-forgets" Bug::Log(LogBug::TruncateForgets), 100, &[3, 5],
         &[Kind::Partition, Kind::Power, Kind::Kill, Kind::Blackout], busy,
         "a truncated suffix is there again after a restart";
-    "vote-forgotten" Bug::Log(LogBug::VoteForgotten), 40, &[3], CRASHES, as_drawn,
+    #[cfg(feature = "plant")]
+    "vote-forgotten" Bug::Library(Lib::VoteForgotten), 40, &[3], CRASHES, as_drawn,
         "a restarted log does not know for whom it voted";
     "nondeterministic-apply" Bug::NondeterministicApply, 10, &[3], &[Kind::Kill], busy,
         "one node applies a command otherwise";

@@ -127,7 +127,7 @@ impl<S: StateMachine> Record<S> {
 
     /// An operation ends. Returns how.
     pub fn complete(&self, client: Host, number: u64, result: Result<Told<S>, Error>) -> End {
-        let words = format!("{result:?}");
+        world::trace("complete", number, || format!("operation {number}: {result:?}"));
         let end = {
             let mut entries = self.lock();
             let at = usize::try_from(number.saturating_sub(1)).unwrap_or(usize::MAX);
@@ -140,7 +140,6 @@ impl<S: StateMachine> Record<S> {
             End::Fail => "an operation definitely failed",
             End::Info => "an operation ended unknown",
         });
-        world::trace("complete", number, || format!("operation {number}: {words}"));
         world::observe(&Observation::Completed { client, operation: number, end });
         end
     }
@@ -199,7 +198,7 @@ pub fn events<S: StateMachine>(entries: &[Entry<S>]) -> Vec<Event> {
             process: Process::Client(entry.process),
             event_type,
             f: f.to_owned(),
-            value: Value::String(value),
+            value: Value::Text(value),
             node: None,
             request: Some(entry.number.to_string()),
             error,

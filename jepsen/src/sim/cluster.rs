@@ -84,6 +84,20 @@ pub fn address(node: Host) -> String {
     format!("node-{node}:1")
 }
 
+/// What a node on this host sees of the world.
+fn doors(
+    node: Host,
+    disk: SimDisk,
+    network: SimNetwork,
+    bug: Option<Bug>,
+) -> Result<Doors, StartError> {
+    let log = Arc::new(SimLog::open(node, &disk, bug.and_then(Bug::of_log))?);
+    let transport = Box::new(move |identity: &Identity| -> Arc<dyn Transport> {
+        network.node(node, address(node), identity)
+    });
+    Ok(Doors { disk: Arc::new(disk), log, transport })
+}
+
 impl<S: StateMachine> Cluster<S> {
     /// A cluster of which nothing runs yet.
     pub fn new(plan: &Plan, bug: Option<Bug>) -> Arc<Self> {
@@ -169,18 +183,12 @@ impl<S: StateMachine> Cluster<S> {
         };
         world::reach("a node started");
         world::boot(node);
+        disk.boot();
         let (builder, network, bug) = (self.builder(node), self.network.clone(), self.bug);
         let (sender, receiver) = oneshot::channel();
         world::spawn_on(node, async move {
-            let plug = move |identity: &Identity| -> Arc<dyn Transport> {
-                network.node(node, address(node), identity)
-            };
-            let started = match SimLog::open(node, &disk, bug.and_then(Bug::of_log)) {
-                Ok(log) => {
-                    let doors =
-                        Doors { disk: Arc::new(disk), log: Arc::new(log), transport: Box::new(plug) };
-                    builder.start_with::<SimRuntime>(doors).await
-                }
+            let started = match doors(node, disk, network, bug) {
+                Ok(doors) => builder.start_with::<SimRuntime>(doors).await,
                 Err(error) => Err(error),
             };
             drop(sender.send(started));

@@ -19,7 +19,7 @@ use sixbells::StateMachine;
 use super::{Host, Observation, bug::Bug, world};
 
 /// A command and the number of the operation it belongs to.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(bound = "")]
 pub struct Numbered<S: StateMachine> {
     /// Unique in the run.
@@ -60,7 +60,7 @@ impl<S: StateMachine> fmt::Debug for Subject<S> {
 }
 
 /// Asks a [`Subject`].
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(bound = "")]
 pub enum Question<S: StateMachine> {
     /// What the machine knows.
@@ -70,7 +70,7 @@ pub enum Question<S: StateMachine> {
 }
 
 /// What a [`Question`] is answered.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(bound = "")]
 pub enum Answer<S: StateMachine> {
     /// What the machine said.
@@ -84,6 +84,45 @@ pub enum Answer<S: StateMachine> {
         /// The machine, encoded: the same bytes for the same state.
         machine: Vec<u8>,
     },
+}
+
+// Derived, these would ask for `S: Debug` and `S: PartialEq`.
+
+impl<S: StateMachine> fmt::Debug for Numbered<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{} {:?}", self.number, self.command)
+    }
+}
+
+impl<S: StateMachine> fmt::Debug for Question<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Question::Machine(query) => query.fmt(f),
+            Question::Summary => f.write_str("Summary"),
+        }
+    }
+}
+
+impl<S: StateMachine> fmt::Debug for Answer<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Answer::Machine(answer) => answer.fmt(f),
+            Answer::Summary { position, .. } => write!(f, "Summary at {position}"),
+        }
+    }
+}
+
+impl<S: StateMachine> PartialEq for Answer<S> {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Answer::Machine(one), Answer::Machine(other)) => one == other,
+            (
+                Answer::Summary { position, chain, machine },
+                Answer::Summary { position: p, chain: c, machine: m },
+            ) => (position, chain, machine) == (p, c, m),
+            _ => false,
+        }
+    }
 }
 
 /// A node of this number applies commands differently where the bug is planted.
