@@ -94,8 +94,8 @@ pub struct Sleep {
 impl Sleep {
     /// For so long on this host's clock.
     fn local(duration: Duration) -> Self {
-        let globally = world::clock(world::here()).globally(duration);
-        Self { until: world::now().saturating_add(globally), timer: None }
+        let (clock, now) = (world::clock(world::here()), world::now());
+        Self { until: clock.when(now, clock.local(now).saturating_add(duration)), timer: None }
     }
 }
 

@@ -43,7 +43,7 @@ use super::{
 pub const HARNESS: Host = 0;
 
 /// More steps than any run of a minute takes.
-const STEPS_MAX: u64 = 50_000_000;
+const STEPS_MAX: u64 = 5_000_000;
 
 /// The simulation of this thread.
 #[derive(Debug)]

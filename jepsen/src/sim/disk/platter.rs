@@ -80,7 +80,6 @@ impl Content {
             let from = self.bytes.len() - part(kept);
             self.bytes[from..].fill(0);
         }
-        self.synced = self.bytes.len();
         self.dropped = false;
     }
 
