@@ -23,6 +23,7 @@
 //! - a fault that never fired and a check that saw no operation are failures of the harness, not
 //!   evidence.
 
+pub mod bank;
 pub mod checker;
 pub mod cluster;
 pub mod generator;

@@ -1,4 +1,4 @@
-//! The command line of the test kit: `sixbells-jepsen run`, `check`, `sim` ...
+//! The command line of the test kit: `sixbells-jepsen run`, `check`, `sim` and `bugs`.
 //!
 //! It parses arguments, hands them to the subcommand's own file under `command/`, and turns the
 //! result into an exit code: 0 valid, 1 invalid, 2 unknown, 254 bad arguments or bad input, 255
@@ -31,6 +31,7 @@ enum Command {
     Run(command::run::RunArgs),
     Check(command::check::CheckArgs),
     Sim(command::sim::SimArgs),
+    Bugs(command::bugs::BugsArgs),
     #[command(hide = true)]
     Node(command::node::NodeArgs),
 }
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         Command::Run(args) => command::run::run(args),
         Command::Check(args) => command::check::run(args),
         Command::Sim(args) => command::sim::run(args),
+        Command::Bugs(args) => command::bugs::run(args),
         Command::Node(args) => command::node::run(args),
     };
     // A panic has been reported by now. Its own exit code would stand for nothing here.

@@ -8,6 +8,7 @@
 
 use std::fmt;
 
+pub(crate) mod bugs;
 pub(crate) mod check;
 pub(crate) mod node;
 pub(crate) mod run;

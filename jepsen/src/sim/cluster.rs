@@ -7,9 +7,7 @@
 //! Invariants
 //! - whatever is asked of a node runs on its host, by its clock, and ends with it;
 //! - a node that ended is started again, unless its disk is gone: then it is replaced under a new id,
-//!   as its documentation asks for;
-//! - at most one disk is lost or damaged at a time, and never one of fewer than three voters: no
-//!   system survives more.
+//!   as its documentation asks for.
 //!
 //! Does not: decide what breaks. The [`nemesis`](super::nemesis) does.
 
@@ -21,7 +19,7 @@ use std::{
 };
 
 use sixbells::{
-    Builder, Doors, Error, Node, StartError, StateMachine, Status, runtime::AsyncRuntime,
+    Builder, Doors, Node, StartError, StateMachine, Status, runtime::AsyncRuntime,
     storage::Identity, transport::Transport,
 };
 use tokio::sync::oneshot;
@@ -115,12 +113,22 @@ impl<S: StateMachine> Cluster<S> {
         Arc::new(cluster)
     }
 
+    /// Whether a node was one of those that formed the cluster.
+    pub(super) fn is_initial(&self, node: Host) -> bool {
+        self.lock().get(&node).is_some_and(|server| server.initial)
+    }
+
+    /// The node whose disk is gone for good, until another has taken its place.
+    pub(super) fn lost(&self) -> MutexGuard<'_, Option<Host>> {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Host, Server<S>>> {
         self.servers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Puts a new host with an empty disk in place.
-    fn rack(&self, node: Host, initial: bool) {
+    pub(super) fn rack(&self, node: Host, initial: bool) {
         let server = Server {
             disk: SimDisk::new(node, self.plan.sync.clone()),
             running: None,
@@ -163,7 +171,10 @@ impl<S: StateMachine> Cluster<S> {
     fn builder(&self, node: Host) -> Builder<Subject<S>> {
         let mut builder =
             Node::builder(node).cluster(CLUSTER).listen(address(node)).config(self.plan.config());
-        if self.lock().get(&node).is_some_and(|server| server.initial) {
+        // A cluster that began as one node has nobody who would tell it, on an empty disk, that it is
+        // there already. Its operator must not say that it forms one.
+        let alone = self.plan.nodes == 1 && *self.lost() == Some(node);
+        if self.is_initial(node) && !alone {
             builder = builder.peers((1..=self.plan.nodes).map(|peer| (peer, address(peer))));
         }
         builder
@@ -320,8 +331,10 @@ impl<S: StateMachine> Cluster<S> {
 
     /// Lets every node be started at once.
     pub fn heal(&self) {
-        for server in self.lock().values_mut() {
+        let lost = *self.lost();
+        for (node, server) in self.lock().iter_mut() {
             server.down_until = Duration::ZERO;
+            server.excused &= lost == Some(*node);
             server.disk.heal();
         }
     }
@@ -391,77 +404,5 @@ impl<S: StateMachine> Cluster<S> {
         let statuses = self.wanted().into_iter().filter_map(|node| self.status(node));
         let latest = statuses.max_by_key(|status| status.applied);
         latest.map(|status| status.voters.into_keys().collect()).unwrap_or_default()
-    }
-
-    /// Whether a disk may be lost now.
-    pub fn may_lose_a_disk(&self) -> bool {
-        self.lost().is_none() && self.voters().len() >= 3
-    }
-
-    fn lost(&self) -> MutexGuard<'_, Option<Host>> {
-        self.lost.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A node's disk is gone for good; another must take its place.
-    pub fn lose(&self, node: Host) {
-        *self.lost() = Some(node);
-    }
-
-    /// The node whose place is to be taken.
-    pub fn missing(&self) -> Option<Host> {
-        *self.lost()
-    }
-
-    /// Puts a new node in the place of the lost one, if there is one. `true` if none is missing now.
-    pub async fn replace(self: &Arc<Self>) -> bool {
-        let Some(lost) = self.missing() else { return true };
-        let Some(leader) = self.leader() else { return false };
-        let fresh = self.fresh().await;
-        let address = address(fresh);
-        let replaced =
-            self.ask(leader, move |node| async move { node.replace(lost, fresh, address).await });
-        if !matches!(replaced.await, Some(Ok(()))) {
-            return false;
-        }
-        world::reach("a lost node was replaced");
-        self.retire(lost);
-        *self.lost() = None;
-        true
-    }
-
-    /// A node that is no member yet: one that was started before and never taken in, or a new one.
-    async fn fresh(self: &Arc<Self>) -> Host {
-        let members = self.voters();
-        let idle = self.wanted().into_iter().find(|node| {
-            !members.contains(node) && self.lock().get(node).is_some_and(|server| !server.initial)
-        });
-        match idle {
-            Some(node) => node,
-            None => {
-                let node = self.all().into_iter().max().unwrap_or(0) + 1;
-                self.rack(node, false);
-                self.start(node).await;
-                node
-            }
-        }
-    }
-
-    /// Adds a node.
-    pub async fn add(self: &Arc<Self>) -> Option<Result<(), Error>> {
-        let leader = self.leader()?;
-        let fresh = self.fresh().await;
-        let address = address(fresh);
-        self.ask(leader, move |node| async move { node.add(fresh, address).await }).await
-    }
-
-    /// Removes a node, and shuts it down if that was done.
-    pub async fn remove(self: &Arc<Self>, node: Host) -> Option<Result<(), Error>> {
-        let leader = self.leader()?;
-        let removed =
-            self.ask(leader, move |running| async move { running.remove(node).await }).await;
-        if matches!(removed, Some(Ok(()))) {
-            self.retire(node);
-        }
-        removed
     }
 }

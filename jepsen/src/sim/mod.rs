@@ -17,6 +17,8 @@
 //! - nothing here waits for real time.
 
 pub mod bug;
+pub mod campaign;
+mod clients;
 pub mod clock;
 pub mod cluster;
 pub mod disk;
@@ -25,7 +27,9 @@ pub mod log;
 pub mod nemesis;
 pub mod network;
 pub mod observation;
+mod operator;
 pub mod oracle;
+mod phases;
 pub mod plan;
 pub mod record;
 pub mod run;
@@ -38,6 +42,7 @@ mod tasks;
 mod terms;
 pub mod test;
 mod watch;
+pub mod workload;
 pub mod world;
 
 pub use network::{Links, Mishap, SimNetwork};

@@ -1,44 +1,73 @@
-//! The suites that `cargo jepsen sim` runs: what clients do, on machines of our own.
+//! Suites: what is tested, and what clients do to test it.
 //!
-//! Owns the [`register`] and [`set`] suites on the [`Workbench`]. In: a random source. Out: operations.
+//! Owns [`Suite`]: the operations of the clients on some machine, and what must hold beside
+//! linearizability, which needs no saying. In: a random source. Out: operations, and judgements.
 //!
-//! Invariants: few keys, so that clients meet; values are written once, so that a read says who wrote it.
+//! Invariant: a suite draws from the source that it is given and from nothing else, so that a seed says
+//! what clients do.
 //!
-//! Does not: judge. The machine itself is the specification.
+//! Does not: send anything. The [`clients`](super::clients) do.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
-use rand::{RngExt, rngs::SmallRng};
+use rand::rngs::SmallRng;
+use sixbells::StateMachine;
 
-use super::{record::Op, run::Suite};
-use crate::machine::{Command, Query, Workbench};
+use super::{
+    plan::Plan,
+    record::{Entry, Op, Told},
+};
+use crate::checker::Verdict;
 
-fn suite(next: fn(&mut SmallRng) -> Op<Workbench>) -> Suite<Workbench> {
-    Suite {
-        setup: Vec::new(),
-        generator: Arc::new(move |_, _| Box::new(next)),
-        invariants: Vec::new(),
-        checks: Vec::new(),
+/// Decides what one client does.
+pub trait Generator<S: StateMachine>: Send {
+    /// The next operation.
+    fn next(&mut self, rng: &mut SmallRng) -> Op<S>;
+
+    /// Learns what the client was told.
+    fn observe(&mut self, _op: &Op<S>, _told: &Told<S>) {}
+}
+
+impl<S: StateMachine, F: FnMut(&mut SmallRng) -> Op<S> + Send> Generator<S> for F {
+    fn next(&mut self, rng: &mut SmallRng) -> Op<S> {
+        self(rng)
     }
 }
 
-/// Reads, writes and compare-and-sets of a few registers.
-pub fn register() -> Suite<Workbench> {
-    suite(|rng| {
-        let key = rng.random_range(0..3);
-        let to = rng.random_range(0..i64::MAX);
-        match rng.random_range(0..10) {
-            0..5 => Op::Read(Query::Register(key)),
-            5..8 => Op::Write(Command::Write { key, value: to }),
-            _ => Op::Write(Command::Cas { key, from: None, to }),
-        }
-    })
+/// Makes the generator of a client, which is counted from 0.
+pub type MakeGenerator<S> = Arc<dyn Fn(u64, &Plan) -> Box<dyn Generator<S>> + Send + Sync>;
+/// What must hold of the machine after every command.
+pub type Invariant<S> = Arc<dyn Fn(&S) -> Result<(), String> + Send + Sync>;
+/// Judges a history beside the machine's own replay.
+pub type Check<S> = Arc<dyn Fn(&[Entry<S>]) -> Verdict + Send + Sync>;
+
+/// What is tested: what clients do, and how it is judged.
+pub struct Suite<S: StateMachine> {
+    /// What is done before anything breaks, in order.
+    pub setup: Vec<S::Command>,
+    /// What clients do.
+    pub generator: MakeGenerator<S>,
+    /// What must hold of the machine after every command.
+    pub invariants: Vec<(String, Invariant<S>)>,
+    /// What else is checked of the history.
+    pub checks: Vec<(String, Check<S>)>,
 }
 
-/// Additions to one set, and reads of all of it.
-pub fn set() -> Suite<Workbench> {
-    suite(|rng| match rng.random_range(0..3) {
-        0 => Op::Read(Query::Set),
-        _ => Op::Write(Command::Add(rng.random_range(0..i64::MAX))),
-    })
+impl<S: StateMachine> Clone for Suite<S> {
+    fn clone(&self) -> Self {
+        Self {
+            setup: self.setup.clone(),
+            generator: self.generator.clone(),
+            invariants: self.invariants.clone(),
+            checks: self.checks.clone(),
+        }
+    }
 }
+
+impl<S: StateMachine> fmt::Debug for Suite<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let invariants: Vec<&String> = self.invariants.iter().map(|(name, _)| name).collect();
+        f.debug_struct("Suite").field("invariants", &invariants).finish_non_exhaustive()
+    }
+}
+

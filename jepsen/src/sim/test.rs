@@ -67,9 +67,10 @@ use super::{
     fault::Kind,
     plan::{Frame, Plan},
     record::Op,
-    run::{Outcome, Suite, run},
+    run::{Outcome, run},
     seeds,
     shrink::shrink,
+    suite::Suite,
 };
 use crate::history::{Format, file};
 
