@@ -10,7 +10,8 @@
 //! - A message reaches the node it was meant for (cluster, node id, disk id) or nobody.
 //! - Messages of one lane do not wait for those of another: a snapshot cannot delay a heartbeat.
 //! - Messages on [`Lane::Log`] and [`Lane::Snapshot`] are served in the order sent, one at a time.
-//! - A message may be lost or served twice; the layers above are built for that.
+//! - A message may be lost or served twice; the layers above are built for that. But a request on
+//!   [`Lane::Client`] whose reply arrives is served once: a refusal is the last word on it.
 //!
 //! Does not: retry, or interpret bodies.
 

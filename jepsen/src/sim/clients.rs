@@ -63,6 +63,11 @@ impl<S: StateMachine> Clients<S> {
         (client.unwrap_or_else(|error| unreachable!("the settings of a client: {error}")), host)
     }
 
+    /// Whether every operation has ended.
+    pub(super) fn idle(&self) -> bool {
+        self.record.under_way() == 0
+    }
+
     /// Sends operations until the time is over. Returns the client's host.
     pub(super) fn send(&mut self, generator: Box<dyn Generator<S>>, plan: &Plan, until: Duration) -> Host {
         let nodes: Vec<Host> = (1..=plan.nodes).collect();

@@ -131,13 +131,12 @@ async fn calm<S: StateMachine>(
         (end == End::Ok && write).then_some(())
     })
     .await?;
-    let replicas =
-        eventually("the replicas are not equal", async || replicas(cluster).await).await?;
     for node in cluster.voters() {
         // Canonical bytes: all of them at the same entry.
         cluster.ask(node, |running| async move { running.snapshot().await }).await;
     }
-    Ok(replicas)
+    eventually("a client still waits for an answer", async || clients.idle().then_some(())).await?;
+    eventually("the replicas are not equal", async || replicas(cluster).await).await
 }
 
 /// What all voters hold, once it is as much.

@@ -144,6 +144,11 @@ impl<S: StateMachine> Record<S> {
         end
     }
 
+    /// How many operations have not ended.
+    pub fn under_way(&self) -> usize {
+        self.lock().iter().filter(|entry| entry.ended.is_none()).count()
+    }
+
     /// All operations so far.
     pub fn entries(&self) -> Vec<Entry<S>> {
         self.lock().clone()

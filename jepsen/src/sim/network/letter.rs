@@ -10,8 +10,12 @@
 //! - a request once begun is served to its end, unless its host ends or its plug is closed;
 //! - every message is in the trace: when it was sent, and what became of it.
 //!
-//! Does not: tell anybody about a duplicate. Its answer is thrown away, or a caller could be told that
-//! its request was refused when the first of it was served.
+//! - the answer to a duplicate is thrown away, or a caller could be told that its request was refused
+//!   when the first of it was served. On the client lane the first answer goes with it: who is told
+//!   "overloaded" may take that for the end of it, so a request that is served twice is one whose
+//!   connection broke.
+//!
+//! Does not: know what is in a message.
 
 use std::{mem, pin::pin, sync::Arc, time::Duration};
 
@@ -102,7 +106,12 @@ impl SimNetwork {
                     Repeat::Soon(after) => (after, copy(false)),
                     Repeat::Late(after) => (after, copy(true)),
                 });
-                self.begin(letter);
+                let told = repeat.is_none() || letter.lane != Lane::Client;
+                let (call, link) = (letter.call, letter.link);
+                self.begin(if told { letter } else { Letter { call: None, ..letter } });
+                if let (false, Some(call)) = (told, call) {
+                    self.answer(call, back(link), Answer::Broke);
+                }
                 match repeat {
                     Some((Duration::ZERO, copy)) => self.arrive(copy),
                     Some((after, copy)) => self.arrive_after(after, copy),

@@ -201,7 +201,7 @@ fn another_node_disk_or_cluster_is_refused() {
 
 #[test]
 fn a_duplicate_is_served_and_answers_nobody() {
-    for (late, lane) in [(false, Lane::Log), (false, Lane::Client), (true, Lane::Log)] {
+    for (late, lane) in [(false, Lane::Log), (false, Lane::Control), (true, Lane::Log)] {
         let (_, traces) = run(3, async {
             let lab = Lab::new(Links { duplicate: 1.0, late, ..Links::default() }).await;
             for body in ["a", "b", "c", "d", "e"] {
@@ -216,6 +216,20 @@ fn a_duplicate_is_served_and_answers_nobody() {
         assert_eq!(traces.reached.get("network: duplicated"), Some(&5));
         assert_eq!(traces.reached.contains_key("network: late duplicate"), late);
     }
+}
+
+/// Told "overloaded" by the first, its sender took a command for not executed, and the second was.
+#[test]
+fn nobody_is_answered_on_the_client_lane_if_there_is_a_duplicate() {
+    let (_, traces) = run(3, async {
+        let lab = Lab::new(Links { duplicate: 1.0, ..Links::default() }).await;
+        for body in ["a", "b", "c"] {
+            assert!(reason(lab.call(Lane::Client, body).await).starts_with("lost: "));
+        }
+        SimRuntime::sleep(SECOND).await;
+        assert_eq!(lab.begun(), ["a", "a", "b", "b", "c", "c"]);
+    });
+    assert_eq!(traces.reached.get("network: duplicated"), Some(&3));
 }
 
 /// A caller that was told "definitely not served" may do something else instead.
