@@ -182,7 +182,8 @@ impl<R: Runtime> Strong<R> {
             Some(_) => {}
             None if probe.initialized => {
                 return Err(Error::Refused(format!(
-                    "node {node} belongs to another cluster; start it with an empty data directory"
+                    "node {node} has a log already, of another cluster or of an addition that was \
+                     undone; start a new node with an empty data directory"
                 )));
             }
             None => {

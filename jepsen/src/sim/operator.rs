@@ -44,7 +44,9 @@ impl<S: StateMachine> Cluster<S> {
         let address = address(fresh);
         let replaced =
             self.ask(leader, move |node| async move { node.replace(lost, fresh, address).await });
-        if !matches!(replaced.await, Some(Ok(()))) {
+        let replaced = replaced.await;
+        self.give_up(fresh, replaced.as_ref());
+        if !matches!(replaced, Some(Ok(()))) {
             return false;
         }
         world::reach("a lost node was replaced");
@@ -75,7 +77,19 @@ impl<S: StateMachine> Cluster<S> {
         let leader = self.leader()?;
         let fresh = self.fresh().await;
         let address = address(fresh);
-        self.ask(leader, move |node| async move { node.add(fresh, address).await }).await
+        let added = self.ask(leader, move |node| async move { node.add(fresh, address).await });
+        let added = added.await;
+        self.give_up(fresh, added.as_ref());
+        added
+    }
+
+    /// A node that is refused is not asked for again: it may have learned from a leader that was
+    /// deposed before anybody else heard of it.
+    fn give_up(&self, fresh: Host, asked: Option<&Result<(), Error>>) {
+        if matches!(asked, Some(Err(Error::Refused(_)))) && !self.voters().contains(&fresh) {
+            world::reach("a node was refused as a member");
+            self.retire(fresh);
+        }
     }
 
     /// Removes a node, and shuts it down if that was done.
