@@ -40,6 +40,13 @@ impl<S: StateMachine> Cluster<S> {
     pub async fn replace(self: &Arc<Self>) -> bool {
         let Some(lost) = self.missing() else { return true };
         let Some(leader) = self.leader() else { return false };
+        let Some(status) = self.status(leader) else { return false };
+        if !status.voters.contains_key(&lost) && !status.learners.contains_key(&lost) {
+            // It was lost before it became a member: there is no place to take.
+            self.retire(lost);
+            *self.lost() = None;
+            return true;
+        }
         let fresh = self.fresh().await;
         let address = address(fresh);
         let replaced =
