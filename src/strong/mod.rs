@@ -150,21 +150,19 @@ impl<R: Runtime> Strong<R> {
         let wanted = self.state.look(|state| state.applied())?;
         let stopped = |e: &dyn fmt::Display| Error::Stopped(e.to_string());
         let mut metrics = self.raft.metrics();
-        loop {
+        let mut again = R::Instant::now();
+        while metrics.borrow_watched().snapshot.as_ref().map(types::from_raft::<R>) < wanted {
             // Ignored while an older one is being taken; so it is asked for until it is there. But not
-            // at every change: asking is one.
-            self.raft.trigger().snapshot().await.map_err(|e| stopped(&e))?;
-            let again = R::Instant::now() + Duration::from_millis(PAUSE_MS);
-            loop {
-                if metrics.borrow_watched().snapshot.as_ref().map(types::from_raft::<R>) >= wanted {
-                    return Ok(());
-                }
-                match R::timeout_at(again, metrics.changed()).await {
-                    Ok(changed) => changed.map_err(|e| stopped(&e))?,
-                    Err(_elapsed) => break,
-                }
+            // at every change of the metrics: asking is one.
+            if R::Instant::now() >= again {
+                self.raft.trigger().snapshot().await.map_err(|e| stopped(&e))?;
+                again = R::Instant::now() + Duration::from_millis(PAUSE_MS);
+            }
+            if let Ok(changed) = R::timeout_at(again, metrics.changed()).await {
+                changed.map_err(|e| stopped(&e))?;
             }
         }
+        Ok(())
     }
 
     /// Whether this node still works: it was neither closed nor stopped by a fault.
