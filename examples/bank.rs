@@ -4,6 +4,8 @@
 //! - a refusal ("insufficient funds"), which is a successful answer, not an error;
 //! - a payment form that is submitted twice under one payment number;
 //! - the whole as one linearizable view: the total never changes.
+//!
+//! `cargo test --example bank` simulates whole clusters of it under faults.
 
 use std::collections::BTreeMap;
 
@@ -109,4 +111,33 @@ async fn main() -> anyhow::Result<()> {
 
     node.shutdown().await;
     Ok(())
+}
+
+/// Hundreds of clusters, each from one seed, under every fault there is. What fails is replayed with
+/// `SIXBELLS_SEED`, and made smaller by itself.
+#[cfg(test)]
+mod tests {
+    use sixbells_jepsen::{
+        rand::RngExt,
+        sim::{Op, Test},
+    };
+
+    use super::*;
+
+    #[test]
+    fn no_fault_makes_or_loses_money() {
+        Test::<Bank>::new(|rng| {
+            let (from, to) = (rng.random_range(1..4), rng.random_range(1..4));
+            match rng.random_range(0..4) {
+                0 => Op::Read(Query::Balance(from)),
+                1 => Op::Read(Query::Total),
+                _ => Op::Write(Command::Transfer { from, to, amount: rng.random_range(1..80) }),
+            }
+        })
+        .setup((1..4).map(|account| Command::Open { account, deposit: 100 }))
+        .invariant("money is neither made nor lost", |bank| {
+            bank.balances.values().sum::<Cents>() == 100 * bank.balances.len() as u64
+        })
+        .simulate(0..100);
+    }
 }

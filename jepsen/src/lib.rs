@@ -39,3 +39,6 @@ pub mod sim;
 pub mod store;
 pub mod trial;
 pub mod workload;
+
+/// The random source that generators draw from, in the version that they have to name.
+pub use rand;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use sixbells_jepsen::report::Exit;
-use sixbells_jepsen::sim::bug::{CATALOGUE, Planted};
+use sixbells_jepsen::sim::bug::{Planted, catalogue};
 use sixbells_jepsen::sim::campaign::{Campaign, Case};
 use sixbells_jepsen::sim::{oracle::Violation, seeds};
 
@@ -46,7 +46,7 @@ pub(crate) fn run(args: &BugsArgs) -> anyhow::Result<Exit> {
         "{:<28} {:>6} {:>7}  {:<22} {:>10} {:>8}  what is wrong",
         "bug", "seeds", "budget", "caught by", "simulated", "real"
     );
-    for planted in CATALOGUE.iter().filter(wanted) {
+    for planted in catalogue().filter(wanted) {
         let hunt = hunt(planted, jobs);
         all += 1;
         caught += u64::from(hunt.caught.is_some());
@@ -67,9 +67,9 @@ fn hunt(planted: &'static Planted, jobs: usize) -> Hunt {
     let sweep = campaign.sweep(0..planted.budget, jobs, |_| {});
     let took = began.elapsed();
     let tried = sweep.seeds;
-    let caught = sweep.failed.and_then(|(case, outcome)| {
-        Some((case, outcome.violation?, outcome.traces.simulated))
-    });
+    let caught = sweep
+        .failed
+        .and_then(|(case, outcome)| Some((case, outcome.violation?, outcome.traces.simulated)));
     let last = caught.as_ref().map_or(planted.budget, |(case, ..)| case.plan.seed + 1);
     let clean = |seed: u64| campaign.case(seed).without_bug().run(None).violation;
     let results = seeds::each(0..last, jobs, clean, |_, violation| violation.is_some());

@@ -84,7 +84,7 @@ pub(crate) fn run(args: &SimArgs) -> anyhow::Result<Exit> {
 
 pub(super) fn known(name: Option<&str>) -> anyhow::Result<Option<&'static bug::Planted>> {
     let Some(name) = name else { return Ok(None) };
-    let names = || bug::CATALOGUE.iter().map(|planted| planted.name).collect::<Vec<_>>().join(", ");
+    let names = || bug::catalogue().map(|planted| planted.name).collect::<Vec<_>>().join(", ");
     let found = bug::Planted::named(name);
     Ok(Some(found.ok_or_else(|| {
         BadArguments(format!("no bug {name:?} in this build; there are {}", names()))
@@ -92,8 +92,7 @@ pub(super) fn known(name: Option<&str>) -> anyhow::Result<Option<&'static bug::P
 }
 
 fn campaign(args: &SimArgs) -> anyhow::Result<Campaign> {
-    let mut frame =
-        Frame { active: Duration::from_secs(args.time_limit), ..Frame::default() };
+    let mut frame = Frame { active: Duration::from_secs(args.time_limit), ..Frame::default() };
     if !args.nodes.is_empty() {
         frame.nodes.clone_from(&args.nodes);
     }
@@ -223,7 +222,12 @@ fn failed(case: &Case, outcome: &Outcome, store: Option<&SimArgs>) -> anyhow::Re
         plan.steps.len()
     );
     for step in &plan.steps {
-        println!("  {:>7.3} s, for {:.3} s: {:?}", step.at.as_secs_f64(), step.lasting.as_secs_f64(), step.fault);
+        println!(
+            "  {:>7.3} s, for {:.3} s: {:?}",
+            step.at.as_secs_f64(),
+            step.lasting.as_secs_f64(),
+            step.fault
+        );
     }
     println!("replay: cargo jepsen sim --case {}", path.display());
     println!("replay: {replay}");

@@ -69,11 +69,19 @@ impl<S: StateMachine> Clients<S> {
     }
 
     /// Sends operations until the time is over. Returns the client's host.
-    pub(super) fn send(&mut self, generator: Box<dyn Generator<S>>, plan: &Plan, until: Duration) -> Host {
+    pub(super) fn send(
+        &mut self,
+        generator: Box<dyn Generator<S>>,
+        plan: &Plan,
+        until: Duration,
+    ) -> Host {
         let nodes: Vec<Host> = (1..=plan.nodes).collect();
         let (client, host) = self.client(&nodes);
         let (clients, plan) = (self.clone(), plan.clone());
-        world::spawn_on(host, async move { clients.work(client, host, generator, plan, until).await });
+        world::spawn_on(
+            host,
+            async move { clients.work(client, host, generator, plan, until).await },
+        );
         host
     }
 

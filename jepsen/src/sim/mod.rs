@@ -45,8 +45,8 @@ mod watch;
 pub mod workload;
 pub mod world;
 
-pub use network::{Links, Mishap, SimNetwork};
 pub use fault::{Fault, Kind};
+pub use network::{Links, Mishap, SimNetwork};
 pub use observation::{End, Host, Logged, Observation, Replica};
 pub use plan::Plan;
 pub use record::{Entry, Op, Told};

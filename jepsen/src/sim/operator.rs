@@ -65,9 +65,10 @@ impl<S: StateMachine> Cluster<S> {
     /// A node that is no member yet: one that was started before and never taken in, or a new one.
     async fn fresh(self: &Arc<Self>) -> Host {
         let (members, lost) = (self.voters(), self.missing());
-        let idle = self.wanted().into_iter().find(|node| {
-            !members.contains(node) && !self.is_initial(*node) && lost != Some(*node)
-        });
+        let idle = self
+            .wanted()
+            .into_iter()
+            .find(|node| !members.contains(node) && !self.is_initial(*node) && lost != Some(*node));
         match idle {
             Some(node) => node,
             None => {

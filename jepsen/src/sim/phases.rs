@@ -155,4 +155,3 @@ async fn replicas<S: StateMachine>(cluster: &Cluster<S>) -> Option<Vec<Replica>>
     let first = replicas.first()?.applied;
     replicas.iter().all(|replica| replica.applied == first).then_some(replicas)
 }
-

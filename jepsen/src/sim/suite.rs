@@ -70,4 +70,3 @@ impl<S: StateMachine> fmt::Debug for Suite<S> {
         f.debug_struct("Suite").field("invariants", &invariants).finish_non_exhaustive()
     }
 }
-

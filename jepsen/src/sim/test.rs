@@ -2,13 +2,15 @@
 //!
 //! Owns [`Test`]. In: your [`StateMachine`], what clients do, what must hold. Out: nothing, or a panic
 //! whose message holds the seed, what was wrong, and how to see it again; and beside it, in
-//! `target/sixbells/`, the smallest plan that fails.
+//! `target/sixbells/`, the smallest plan that fails, with its history and its trace.
 //!
 //! ```
-//! use rand::RngExt;
 //! use serde::{Deserialize, Serialize};
 //! use sixbells::StateMachine;
-//! use sixbells_jepsen::sim::{Op, Test};
+//! use sixbells_jepsen::{
+//!     rand::RngExt,
+//!     sim::{Op, Test},
+//! };
 //!
 //! #[derive(Clone, Default, Serialize, Deserialize)]
 //! struct Counter(u64);
@@ -58,7 +60,15 @@
 //!
 //! Does not: test your network, your disk or your operating system. `cargo jepsen run` does.
 
-use std::{env, fmt, fs, io::Write, ops::Range, path::PathBuf, sync::Arc, thread, time::Duration};
+use std::{
+    env, fmt, fs,
+    io::{self, BufWriter, Write},
+    ops::Range,
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread,
+    time::Duration,
+};
 
 use rand::rngs::SmallRng;
 use sixbells::StateMachine;
@@ -170,13 +180,11 @@ impl<S: StateMachine> Test<S> {
     fn replay(&self, plan: &Plan) {
         let trace = env::var_os("SIXBELLS_TRACE").map(|path| {
             let file = fs::File::create(&path).unwrap_or_else(|e| panic!("SIXBELLS_TRACE: {e}"));
-            let mut file = std::io::BufWriter::new(file);
-            // A trace that cannot be written is not what the test is about.
-            Box::new(move |line: String| drop(writeln!(file, "{line}"))) as Box<dyn FnMut(String)>
+            lines_to(file)
         });
         let outcome = run(plan, &self.suite, None, trace);
-        if outcome.violation.is_some() {
-            panic!("{}", self.report(plan, &outcome, None));
+        if let Some(violation) = &outcome.violation {
+            panic!("{violation}\nseed {}, as it is", plan.seed);
         }
         eprintln!("seed {} passed; trace hash {:016x}", plan.seed, outcome.traces.hash);
     }
@@ -189,31 +197,41 @@ impl<S: StateMachine> Test<S> {
             |seed| fails(&Plan::draw(seed, &self.frame)),
             |_, failed| *failed,
         );
-        let Some((seed, _)) = results.iter().find(|(_, failed)| *failed) else { return };
-        let plan = shrink(&Plan::draw(*seed, &self.frame), TRIES, fails);
-        let outcome = run(&plan, &self.suite, None, None);
-        let folder = write(&plan, &outcome);
-        panic!("{}", self.report(&plan, &outcome, folder.as_deref()));
+        if let Some((seed, _)) = results.iter().find(|(_, failed)| *failed) {
+            let plan = shrink(&Plan::draw(*seed, &self.frame), TRIES, fails);
+            panic!("{}", self.report(&plan));
+        }
     }
 
-    fn report(&self, plan: &Plan, outcome: &Outcome, written: Option<&str>) -> String {
-        let thread = thread::current();
-        let name = thread.name().unwrap_or("");
-        let mut words = match &outcome.violation {
+    /// Runs a plan that fails once more, and writes down all there is to see.
+    fn report(&self, plan: &Plan) -> String {
+        let (seed, folder) = (plan.seed, folder());
+        let file = |name: &str| folder.join(format!("{name}-{seed}"));
+        let made = fs::create_dir_all(&folder).and_then(|()| fs::File::create(file("trace.txt")));
+        let outcome = run(plan, &self.suite, None, made.ok().map(lines_to));
+        let violation = match &outcome.violation {
             Some(violation) => violation.to_string(),
-            None => "the smaller plan does not fail any more".to_owned(),
+            None => {
+                "the smaller plan does not fail any more: not all is decided by the seed".into()
+            }
         };
-        let seed = plan.seed;
-        words += &format!("\nseed {seed}; to see it again: SIXBELLS_SEED={seed} cargo test {name}");
-        if let Some(path) = written {
-            words += &format!(
-                "\nmade smaller: {} steps, {} nodes, {} clients; SIXBELLS_PLAN={path} cargo test {name}",
-                plan.steps.len(),
-                plan.nodes,
-                plan.clients,
-            );
+        let (path, current) = (file("plan.json"), thread::current());
+        let name = current.name().unwrap_or_default();
+        let small = format!(
+            "{} nodes, {} clients, {} steps of the nemesis",
+            plan.nodes,
+            plan.clients,
+            plan.steps.len()
+        );
+        let words = format!(
+            "{violation}\nseed {seed}; to see it again: SIXBELLS_SEED={seed} cargo test {name}\n\
+             made smaller ({small}): SIXBELLS_PLAN={} cargo test {name}",
+            path.display()
+        );
+        match write(&path, &file("history.edn"), plan, &outcome) {
+            Ok(()) => words,
+            Err(error) => format!("{words}\nbut it could not be written down: {error}"),
         }
-        words
     }
 }
 
@@ -222,16 +240,21 @@ fn number(variable: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|error| panic!("{variable}={text}: {error}")))
 }
 
-/// Writes plan and history down; returns where the plan is.
-fn write(plan: &Plan, outcome: &Outcome) -> Option<String> {
-    let folder = PathBuf::from(env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
-        .join("sixbells");
-    fs::create_dir_all(&folder).ok()?;
-    let path = folder.join(format!("plan-{}.json", plan.seed));
-    fs::write(&path, serde_json::to_vec_pretty(plan).ok()?).ok()?;
-    let history = fs::File::create(folder.join(format!("history-{}.edn", plan.seed))).ok()?;
-    let mut history = std::io::BufWriter::new(history);
-    file::write(&mut history, &outcome.history, Format::Edn).ok()?;
-    let path = fs::canonicalize(path).ok()?;
-    Some(path.display().to_string())
+/// `target/sixbells`, wherever cargo has its `target`.
+fn folder() -> PathBuf {
+    let program = env::current_exe().unwrap_or_default();
+    let target = program.ancestors().find(|folder| folder.join("CACHEDIR.TAG").is_file());
+    target.map_or_else(env::temp_dir, PathBuf::from).join("sixbells")
+}
+
+/// A trace that cannot be written is not what the test is about.
+fn lines_to(file: fs::File) -> Box<dyn FnMut(String)> {
+    let mut file = BufWriter::new(file);
+    Box::new(move |line| drop(writeln!(file, "{line}")))
+}
+
+fn write(to: &Path, history: &Path, plan: &Plan, outcome: &Outcome) -> io::Result<()> {
+    fs::write(to, serde_json::to_vec_pretty(plan)?)?;
+    let mut history = BufWriter::new(fs::File::create(history)?);
+    file::write(&mut history, &outcome.history, Format::Edn)
 }

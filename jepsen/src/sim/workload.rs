@@ -58,7 +58,12 @@ impl Workload {
     }
 
     /// Carries a plan out.
-    pub fn run(self, plan: &Plan, bug: Option<Bug>, log: Option<Box<dyn FnMut(String)>>) -> Outcome {
+    pub fn run(
+        self,
+        plan: &Plan,
+        bug: Option<Bug>,
+        log: Option<Box<dyn FnMut(String)>>,
+    ) -> Outcome {
         match self {
             Workload::Register => run(plan, &register(), bug, log),
             Workload::Set => run(plan, &set(), bug, log),

@@ -5,7 +5,8 @@
 //! - `checkers`: each checker fails on a planted violation, and says why;
 //! - `histories`: recorded histories, from file to exit code;
 //! - `nemesis`: schedules against a cluster that only remembers;
-//! - `processes`: real runs through the binary, with real processes.
+//! - `processes`: real runs through the binary, with real processes;
+//! - `simulation`: it follows from its seed, finds what is planted, and its kit says so.
 //!
 //! What several stories need stands here.
 
@@ -19,6 +20,8 @@ mod histories;
 mod nemesis;
 #[cfg(test)]
 mod processes;
+#[cfg(test)]
+mod simulation;
 
 use std::time::Duration;
 

@@ -1,0 +1,83 @@
+//! The bugs of the library that can be planted, in builds with the feature `plant`.
+//!
+//! Each row: name, bug, budget of seeds, sizes of cluster, faults, what all plans have in common, and
+//! what is wrong in words. What the bugs themselves are stands beside their switch,
+//! [`sixbells::plant`].
+
+use sixbells::plant::Bug as Lib;
+
+use super::{Bug, CRASHES, Kind, Plan, Planted, busy, slow_syncs};
+
+fn as_drawn(_plan: &mut Plan) {}
+
+/// Snapshots all the time, and a short log behind them.
+fn many_snapshots(plan: &mut Plan) {
+    plan.limits.snapshot_entries = 5;
+    plan.limits.log_keep_entries = 0;
+}
+
+fn many_snapshots_and_retries(plan: &mut Plan) {
+    many_snapshots(plan);
+    busy(plan);
+    plan.limits.sessions_max = 1_000;
+}
+
+fn few_sessions(plan: &mut Plan) {
+    busy(plan);
+    plan.limits.sessions_max = 3;
+}
+
+bugs! { LIBRARY:
+    "vote-forgotten" Bug::Library(Lib::VoteForgotten), 40, &[3], CRASHES, as_drawn,
+        "a restarted log does not know for whom it voted";
+    "ack-before-quorum" Bug::Library(Lib::AckBeforeQuorum), 40, &[3, 5],
+        &[Kind::Partition, Kind::Power, Kind::Blackout], busy,
+        "a follower that did not answer is counted";
+    "committed-too-far" Bug::Library(Lib::CommittedTooFar), 60, &[3], CRASHES, busy,
+        "a restarted node takes its whole log for committed";
+    "leader-restore" Bug::Library(Lib::LeaderRestore), 100, &[3],
+        &[Kind::Power, Kind::Kill, Kind::Blackout], slow_syncs,
+        "a restarted leader goes on in its old term";
+    "local-read" Bug::Library(Lib::LocalRead), 20, &[3], &[Kind::Partition, Kind::Pause], busy,
+        "a read is answered from the state as it is here";
+    "read-point-skipped" Bug::Library(Lib::ReadPointSkipped), 60, &[3, 5],
+        &[Kind::Partition, Kind::SlowDisk, Kind::Kill], busy,
+        "a read does not wait for the state to be there";
+    "lease-read" Bug::Library(Lib::LeaseRead), 300, &[3], &[Kind::Skew], busy,
+        "a leader with a slow clock answers reads after its lease is over";
+    "no-dedup" Bug::Library(Lib::NoDedup), 20, &[3],
+        &[Kind::Duplicates, Kind::Loss, Kind::Resets], busy,
+        "a retry is applied again";
+    "fresh-retry" Bug::Library(Lib::FreshRetry), 20, &[3], &[Kind::Loss, Kind::Resets], busy,
+        "a retry has a number of its own";
+    "floor-ignored" Bug::Library(Lib::FloorIgnored), 100, &[3],
+        &[Kind::Duplicates, Kind::SlowLinks], busy,
+        "a late copy of a command is applied again";
+    "expired-session-applies" Bug::Library(Lib::ExpiredSessionApplies), 100, &[3],
+        &[Kind::Duplicates, Kind::Loss, Kind::Resets, Kind::SlowLinks], few_sessions,
+        "a command of a forgotten session is applied";
+    "unknown-as-definite" Bug::Library(Lib::UnknownAsDefinite), 40, &[3],
+        &[Kind::Loss, Kind::Partition, Kind::Kill], busy,
+        "a write whose reply was lost is called not executed";
+    "names-unsynced" Bug::Library(Lib::NamesUnsynced), 60, &[3],
+        &[Kind::Power, Kind::Blackout, Kind::PowerDuring], many_snapshots,
+        "a snapshot's name is not synced";
+    "snapshot-unsynced" Bug::Library(Lib::SnapshotUnsynced), 60, &[3],
+        &[Kind::Power, Kind::Blackout, Kind::PowerDuring], many_snapshots,
+        "a snapshot's bytes are not synced";
+    "purge-early" Bug::Library(Lib::PurgeEarly), 60, &[3],
+        &[Kind::Power, Kind::Blackout, Kind::PowerDuring], many_snapshots,
+        "the log is purged for a snapshot that is not durable";
+    "snapshot-without-last-entry" Bug::Library(Lib::SnapshotWithoutLastEntry), 40, &[3],
+        &[Kind::Kill, Kind::Partition, Kind::Snapshots], many_snapshots_and_retries,
+        "a snapshot claims an entry that is not in it";
+    "snapshot-without-membership" Bug::Library(Lib::SnapshotWithoutMembership), 60, &[3, 4],
+        &[Kind::Kill, Kind::Power, Kind::Blackout, Kind::Add, Kind::Snapshots], many_snapshots,
+        "a snapshot does not say who the members are";
+    "snapshot-without-sessions" Bug::Library(Lib::SnapshotWithoutSessions), 60, &[3],
+        &[Kind::Kill, Kind::Loss, Kind::Duplicates, Kind::Blackout], many_snapshots_and_retries,
+        "a snapshot forgets what was answered";
+    "wiped-votes" Bug::Library(Lib::WipedVotes), 200, &[3],
+        &[Kind::LostDisk, Kind::Partition, Kind::Kill], busy,
+        "a node that lost its disk votes again";
+}
