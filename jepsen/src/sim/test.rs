@@ -190,23 +190,23 @@ impl<S: StateMachine> Test<S> {
     }
 
     fn sweep(&self, seeds: Range<u64>) {
-        let fails = |plan: &Plan| run(plan, &self.suite, None, None).violation.is_some();
+        let oracle = |plan: &Plan| Some(run(plan, &self.suite, None, None).violation?.oracle);
         let results = seeds::each(
             seeds,
             seeds::cores(),
-            |seed| fails(&Plan::draw(seed, &self.frame)),
-            |_, failed| *failed,
+            |seed| oracle(&Plan::draw(seed, &self.frame)),
+            |_, broken| broken.is_some(),
         );
-        if let Some((seed, _)) = results.iter().find(|(_, failed)| *failed) {
-            let plan = shrink(&Plan::draw(*seed, &self.frame), TRIES, fails);
-            panic!("{}", self.report(&plan));
+        if let Some((seed, broken)) = results.iter().find(|(_, broken)| broken.is_some()) {
+            let first = Plan::draw(*seed, &self.frame);
+            panic!("{}", self.report(&shrink(&first, TRIES, |plan| oracle(plan) == *broken)));
         }
     }
 
     /// Runs a plan that fails once more, and writes down all there is to see.
     fn report(&self, plan: &Plan) -> String {
         let (seed, folder) = (plan.seed, folder());
-        let file = |name: &str| folder.join(format!("{name}-{seed}"));
+        let file = |name: &str| folder.join(format!("seed-{seed}-{name}"));
         let made = fs::create_dir_all(&folder).and_then(|()| fs::File::create(file("trace.txt")));
         let outcome = run(plan, &self.suite, None, made.ok().map(lines_to));
         let violation = match &outcome.violation {

@@ -218,7 +218,8 @@ fn the_kit_passes_a_machine_without_a_mistake() {
 #[test]
 fn the_kit_finds_a_machine_that_is_not_deterministic() {
     let said = verdict::<COUNTS_CALLS>().unwrap_err();
-    assert!(said.starts_with("state machine safety"), "{said}");
+    let seen = said.starts_with("state machine safety") || said.contains("another state than");
+    assert!(seen, "{said}");
 }
 
 #[test]
