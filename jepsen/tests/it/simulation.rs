@@ -17,9 +17,9 @@ use sixbells_jepsen::sim::campaign::{Campaign, Case};
 use sixbells_jepsen::sim::plan::Frame;
 use sixbells_jepsen::sim::{Kind, Op, Test};
 
-/// Short runs: debug builds are slow.
+/// Short runs: in debug builds openraft checks itself at every step, and each takes half a second.
 fn campaign() -> Campaign {
-    let frame = Frame { active: Duration::from_secs(6), ..Frame::default() };
+    let frame = Frame { active: Duration::from_secs(2), ..Frame::default() };
     Campaign { frame, ..Campaign::default() }
 }
 
@@ -33,17 +33,16 @@ fn hash(seed: u64) -> u64 {
 /// The promise that everything else rests on. A map that iterates in random order, a real clock, a
 /// task that runs elsewhere: any of them shows here.
 #[test]
-fn fifty_seeds_run_twice_the_same_in_this_thread_and_in_a_fresh_one() {
-    let seeds = 0..50;
-    let here: Vec<u64> = seeds.clone().map(hash).collect();
-    let elsewhere = thread::spawn(move || seeds.map(hash).collect::<Vec<u64>>());
-    let again: Vec<u64> = (0..50).map(hash).collect();
-    assert_eq!(here, again);
+fn fifty_seeds_run_the_same_in_this_thread_in_a_fresh_one_and_once_more() {
+    let elsewhere = thread::spawn(|| (0..50).map(hash).collect::<Vec<u64>>());
+    let here: Vec<u64> = (0..50).map(hash).collect();
     assert_eq!(here, elsewhere.join().unwrap());
-    let mut distinct = here.clone();
+    let again: Vec<u64> = (0..5).map(hash).collect();
+    assert_eq!(here[..5], again);
+    let mut distinct = here;
     distinct.sort_unstable();
     distinct.dedup();
-    assert_eq!(distinct.len(), here.len(), "a seed decides something");
+    assert_eq!(distinct.len(), 50, "a seed decides something");
 }
 
 fn sim(arguments: &[&str]) -> (Option<i32>, String) {
@@ -62,7 +61,7 @@ fn sim(arguments: &[&str]) -> (Option<i32>, String) {
 #[test]
 fn a_seed_has_the_same_trace_hash_in_every_process() {
     for seed in ["3", "7"] {
-        let run = || sim(&["--seed", seed, "--time-limit", "6"]);
+        let run = || sim(&["--seed", seed, "--time-limit", "2"]);
         let (code, said) = run();
         assert_eq!(code, Some(0), "{said}");
         let wanted = format!("trace hash {:016x}", hash(seed.parse().unwrap()));
@@ -103,12 +102,12 @@ fn what_failed_once_passes() {
     assert!(count >= 2, "only {count} cases were found");
 }
 
-/// Those in the library itself are there in builds with the feature `plant` alone, which
-/// `cargo jepsen bugs` is.
+/// The quick ones. All of them, and those in the library itself, which are there in builds with the
+/// feature `plant` alone, are the part of `cargo jepsen bugs`.
 #[test]
-fn every_bug_planted_outside_of_the_library_is_caught_within_its_budget() {
+fn bugs_planted_outside_of_the_library_are_caught_within_their_budgets() {
     let outside = catalogue().filter(|planted| match planted.bug {
-        Bug::Log(_) | Bug::NondeterministicApply => true,
+        Bug::Log(_) | Bug::NondeterministicApply => planted.budget <= 40,
         #[cfg(feature = "plant")]
         Bug::Library(_) => false,
     });
@@ -122,7 +121,7 @@ fn every_bug_planted_outside_of_the_library_is_caught_within_its_budget() {
         assert_eq!(clean, None, "{}, seed {}", planted.name, case.plan.seed);
         caught.insert(planted.name, violation.oracle);
     }
-    assert_eq!(caught.len(), 7, "{caught:?}");
+    assert_eq!(caught.len(), 6, "{caught:?}");
     assert_eq!(caught["unsynced-vote"], "election safety");
 }
 

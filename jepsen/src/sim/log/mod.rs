@@ -74,6 +74,11 @@ struct Inner {
     lies: bool,
 }
 
+fn digest(state: &LogState) -> u64 {
+    let vote = state.vote.map(|vote| (vote.term, vote.voted_for, vote.committed));
+    world::digest((vote, state.committed, state.purged, state.last))
+}
+
 /// An entry, as oracles know it.
 fn logged(record: &Record) -> Logged {
     let voters = match inspect::content(record) {
@@ -98,7 +103,7 @@ impl SimLog {
         let (state, records) = (opened.state, opened.read(0..u64::MAX, u64::MAX));
         let log = records.iter().map(logged).collect();
         let words = || format!("node {node} finds {state:?}");
-        world::trace("opened", world::digest(format!("{state:?}")), words);
+        world::trace("opened", digest(&state), words);
         world::observe(&Observation::Started { node, state, log });
         let inner =
             Inner { content: opened, queue: Vec::new(), syncing: false, failed: None, lies: false };
@@ -156,6 +161,7 @@ impl SimLog {
         };
         let mut inner = self.lock();
         inner.content.carry_out(&write);
+        let write_digest = digest(&inner.content.state);
         if inner.failed.is_some() {
             drop(inner);
             if let Some(done) = done {
@@ -168,7 +174,7 @@ impl SimLog {
         inner.queue.push((write, done));
         drop(inner);
         if let Some(seen) = observation {
-            world::trace("write", world::digest(format!("{seen:?}")), || format!("{seen:?}"));
+            world::trace("write", write_digest, || format!("{seen:?}"));
             world::observe(&seen);
         }
         self.begin_group();
@@ -247,7 +253,7 @@ impl SimLog {
 
     fn promise(&self, state: LogState, dones: Vec<Done>) {
         let node = self.0.node;
-        world::trace("synced", world::digest(format!("{state:?}")), || format!("{state:?}"));
+        world::trace("synced", digest(&state), || format!("{state:?}"));
         world::observe(&Observation::Promised { node, state });
         dones.into_iter().for_each(|done| done(Ok(())));
     }
