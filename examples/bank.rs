@@ -117,6 +117,8 @@ async fn main() -> anyhow::Result<()> {
 /// `SIXBELLS_SEED`, and made smaller by itself.
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use sixbells_jepsen::{
         rand::RngExt,
         sim::{Op, Test},
@@ -138,6 +140,7 @@ mod tests {
         .invariant("money is neither made nor lost", |bank| {
             bank.balances.values().sum::<Cents>() == 100 * bank.balances.len() as u64
         })
+        .lasting(Duration::from_secs(5))
         .simulate(0..100);
     }
 }

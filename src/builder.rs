@@ -95,6 +95,10 @@ impl<S: StateMachine> Builder<S> {
     /// The initial members, this node included: ids and addresses (`host:port`), the same on each of
     /// them. The cluster is formed when all of them have started once; later restarts need only a
     /// majority. A node that is to join an existing cluster has no peers: see [`Node::add`].
+    ///
+    /// A node on an empty disk asks the other initial members whether the cluster is there already, and
+    /// is refused if it is. The only initial member of a cluster that has grown since has nobody to ask:
+    /// never start it on an empty disk with its old peers, for it would form a second cluster.
     pub fn peers<A: Into<String>>(mut self, peers: impl IntoIterator<Item = (u64, A)>) -> Self {
         self.peers.extend(peers.into_iter().map(|(id, addr)| (id, addr.into())));
         self
