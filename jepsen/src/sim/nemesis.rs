@@ -308,7 +308,7 @@ async fn disk_fault<S: StateMachine>(
 pub async fn operate<S: StateMachine>(cluster: &Arc<Cluster<S>>, fault: &Fault) -> Option<()> {
     match *fault {
         Fault::Add if cluster.wanted().len() < 8 => {
-            done(cluster.add().await).then(|| world::reach("a node joined"))
+            done(&cluster.add().await).then(|| world::reach("a node joined"))
         }
         Fault::Remove(whom) => {
             let node = target(cluster, whom)?;
@@ -317,7 +317,7 @@ pub async fn operate<S: StateMachine>(cluster: &Arc<Cluster<S>>, fault: &Fault) 
             if cluster.missing().is_some() || cluster.voters().len() <= 3 {
                 return None;
             }
-            done(cluster.remove(node).await).then(|| world::reach("a node left"))
+            done(&cluster.remove(node).await).then(|| world::reach("a node left"))
         }
         Fault::Transfer(number) => {
             let leader = cluster.leader()?;
@@ -327,13 +327,13 @@ pub async fn operate<S: StateMachine>(cluster: &Arc<Cluster<S>>, fault: &Fault) 
             let to = *voters.get(at)?;
             let asked =
                 cluster.ask(leader, move |n| async move { n.transfer_leadership(to).await });
-            done(asked.await).then(|| world::reach("the leadership was handed over"))
+            done(&asked.await).then(|| world::reach("the leadership was handed over"))
         }
         Fault::Snapshots => {
             let mut taken = 0;
             for node in cluster.wanted() {
                 let asked = cluster.ask(node, |running| async move { running.snapshot().await });
-                taken += u32::from(done(asked.await));
+                taken += u32::from(done(&asked.await));
             }
             (taken > 0).then_some(())
         }
@@ -358,7 +358,7 @@ pub async fn operate<S: StateMachine>(cluster: &Arc<Cluster<S>>, fault: &Fault) 
     }
 }
 
-fn done<E>(asked: Option<Result<(), E>>) -> bool {
+fn done<E>(asked: &Option<Result<(), E>>) -> bool {
     matches!(asked, Some(Ok(())))
 }
 

@@ -192,7 +192,10 @@ impl SimDisk {
 
     /// Cuts the log's file off.
     pub(super) fn cut_log(&self, length: usize) -> io::Result<()> {
-        let cut = |platter: &mut Platter| Ok(platter.file(LOG)?.1.cut(length));
+        let cut = |platter: &mut Platter| {
+            platter.file(LOG)?.1.cut(length);
+            Ok(())
+        };
         self.operate(|_| {}, cut)
     }
 
@@ -293,7 +296,11 @@ impl Disk for SimDisk {
     }
 
     fn sync_names(&self) -> io::Result<()> {
-        self.operate(|_| {}, |platter| Ok(platter.sync_names()))
+        let sync = |platter: &mut Platter| {
+            platter.sync_names();
+            Ok(())
+        };
+        self.operate(|_| {}, sync)
     }
 
     fn path(&self, name: &str) -> PathBuf {
