@@ -40,8 +40,8 @@ pub mod test;
 mod watch;
 pub mod world;
 
-pub use network::{Links, Mishap, SimNetwork};
 pub use fault::{Fault, Kind};
+pub use network::{Links, Mishap, SimNetwork};
 pub use observation::{End, Host, Logged, Observation, Replica};
 pub use plan::Plan;
 pub use record::{Entry, Op, Told};

@@ -325,7 +325,8 @@ pub async fn operate<S: StateMachine>(cluster: &Arc<Cluster<S>>, fault: &Fault) 
                 cluster.voters().into_iter().filter(|node| *node != leader).collect();
             let at = usize::try_from(number).ok()?.checked_rem(voters.len())?;
             let to = *voters.get(at)?;
-            let asked = cluster.ask(leader, move |n| async move { n.transfer_leadership(to).await });
+            let asked =
+                cluster.ask(leader, move |n| async move { n.transfer_leadership(to).await });
             done(asked.await).then(|| world::reach("the leadership was handed over"))
         }
         Fault::Snapshots => {

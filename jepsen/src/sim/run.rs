@@ -416,7 +416,10 @@ impl<S: StateMachine> Actors<S> {
         let nodes: Vec<Host> = (1..=plan.nodes).collect();
         let (client, host) = self.client(&nodes);
         let (actors, plan) = (self.clone(), plan.clone());
-        world::spawn_on(host, async move { actors.work(client, host, generator, plan, until).await });
+        world::spawn_on(
+            host,
+            async move { actors.work(client, host, generator, plan, until).await },
+        );
         host
     }
 

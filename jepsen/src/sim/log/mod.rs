@@ -90,22 +90,18 @@ impl SimLog {
     /// [`StartError::Damaged`] where something that was synced is not there any more, and what the
     /// disk says.
     pub fn open(node: Host, disk: &SimDisk, bug: Option<LogBug>) -> Result<Self, StartError> {
-        let opened = Self::recover(disk, bug).map_err(|source| match source.downcast::<Damage>() {
-            Ok(damage) => StartError::Damaged(damage),
-            Err(source) => StartError::Io { context: "open the simulated log".into(), source },
-        })?;
+        let opened =
+            Self::recover(disk, bug).map_err(|source| match source.downcast::<Damage>() {
+                Ok(damage) => StartError::Damaged(damage),
+                Err(source) => StartError::Io { context: "open the simulated log".into(), source },
+            })?;
         let (state, records) = (opened.state, opened.read(0..u64::MAX, u64::MAX));
         let log = records.iter().map(logged).collect();
         let words = || format!("node {node} finds {state:?}");
         world::trace("opened", world::digest(format!("{state:?}")), words);
         world::observe(&Observation::Started { node, state, log });
-        let inner = Inner {
-            content: opened,
-            queue: Vec::new(),
-            syncing: false,
-            failed: None,
-            lies: false,
-        };
+        let inner =
+            Inner { content: opened, queue: Vec::new(), syncing: false, failed: None, lies: false };
         Ok(Self(Arc::new(Shared { node, disk: disk.clone(), bug, inner: Mutex::new(inner) })))
     }
 
