@@ -70,6 +70,12 @@ impl SimDisk {
         self.drive.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What the process sees, as long as there is power.
+    fn look(&self) -> io::Result<MutexGuard<'_, Drive>> {
+        let drive = self.lock();
+        if drive.platter.off { Err(gone()) } else { Ok(drive) }
+    }
+
     /// One operation of the process, unless the power fails in the middle of it: then `half` of it is
     /// done, and the host ends.
     fn operate<T>(
@@ -77,10 +83,7 @@ impl SimDisk {
         half: impl FnOnce(&mut Platter),
         whole: impl FnOnce(&mut Platter) -> io::Result<T>,
     ) -> io::Result<T> {
-        let mut drive = self.lock();
-        if drive.platter.off {
-            return Err(gone());
-        }
+        let mut drive = self.look()?;
         match drive.power_fails_after {
             None => return whole(&mut drive.platter),
             Some(0) => {}
@@ -160,7 +163,7 @@ impl SimDisk {
 
     /// Loses everything.
     pub fn wipe(&self) {
-        self.lock().platter = Platter::with(LOG);
+        self.lock().platter.wipe(LOG);
         world::observe(&Observation::Wiped { node: self.node });
     }
 
@@ -179,14 +182,14 @@ impl SimDisk {
 
     /// What is in the log's file, and how much of it is there for sure.
     pub(super) fn read_log(&self) -> io::Result<(Vec<u8>, usize)> {
-        let mut drive = self.lock();
+        let mut drive = self.look()?;
         let (_, content) = drive.platter.file(LOG)?;
         Ok((content.bytes.clone(), content.synced))
     }
 
     /// Appends to the log's file.
     pub(super) fn write_log(&self, bytes: &[u8]) -> io::Result<()> {
-        let (file, _) = self.lock().platter.file(LOG)?;
+        let (file, _) = self.look()?.platter.file(LOG)?;
         self.write(file, bytes)
     }
 
@@ -201,7 +204,7 @@ impl SimDisk {
 
     /// Syncs the log's file.
     pub(super) fn sync_log(&self) -> io::Result<()> {
-        let (file, _) = self.lock().platter.file(LOG)?;
+        let (file, _) = self.look()?.platter.file(LOG)?;
         self.sync(file)
     }
 }
@@ -265,7 +268,7 @@ impl Disk for SimDisk {
     }
 
     fn open(&self, name: &str) -> io::Result<Box<dyn DiskReader>> {
-        let bytes = self.lock().platter.file(name)?.1.bytes.clone();
+        let bytes = self.look()?.platter.file(name)?.1.bytes.clone();
         Ok(Box::new(SimReader(Cursor::new(bytes))))
     }
 
@@ -292,7 +295,7 @@ impl Disk for SimDisk {
     }
 
     fn names(&self) -> io::Result<Vec<String>> {
-        Ok(self.lock().platter.names().filter(|name| *name != LOG).cloned().collect())
+        Ok(self.look()?.platter.names().filter(|name| *name != LOG).cloned().collect())
     }
 
     fn sync_names(&self) -> io::Result<()> {

@@ -93,9 +93,17 @@ impl Platter {
     /// A disk with one file on it, which was there from the beginning.
     pub(super) fn with(file: &str) -> Self {
         let mut platter = Self::default();
-        platter.create(file);
-        platter.sync_names();
+        platter.wipe(file);
         platter
+    }
+
+    /// Loses everything but the file that was there from the beginning, which is empty. Whether there
+    /// is power stays as it is, and no file gets the number of one that is lost.
+    pub(super) fn wipe(&mut self, file: &str) {
+        let (off, created) = (self.off, self.created);
+        *self = Self { off, created, ..Self::default() };
+        self.create(file);
+        self.sync_names();
     }
 
     /// A file by its name; its number stays, whatever its name becomes.
