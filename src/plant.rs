@@ -1,6 +1,6 @@
 //! The switch for planted bugs: a test kit that has never found one proves nothing.
 //!
-//! Owns [`Bug`], the list of what can be planted, and [`planted`], which the one line that carries a
+//! Owns [`Bug`], the list of what can be planted, and `planted`, which the one line that carries a
 //! bug asks. Each bug is planted in one place: one that somebody has made before, and that is
 //! easily made again there.
 //!

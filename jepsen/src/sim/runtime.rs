@@ -1,4 +1,4 @@
-//! The library's runtime door, made of the [`world`](super::world).
+//! The library's runtime door, made of the [`world`].
 //!
 //! Owns [`SimRuntime`]: tasks belong to the host that spawned them, time is the host's own clock,
 //! and randomness comes from the seed.

@@ -6,7 +6,7 @@
 //! Invariant: a suite draws from the source that it is given and from nothing else, so that a seed says
 //! what clients do.
 //!
-//! Does not: send anything. The [`clients`](super::clients) do.
+//! Does not: send anything. The `clients` do.
 
 use std::{fmt, sync::Arc};
 

@@ -3,11 +3,11 @@
 //! In go the operations of the clients on some `S`, and the order in which the log applied the
 //! writes; out comes a [`Judgement`]. `S` itself says what each answer should have been.
 //!
-//! 1. [`witness`]: replay `S` along the log. If every answer fits and the order agrees with real
+//! 1. `witness`: replay `S` along the log. If every answer fits and the order agrees with real
 //!    time, the history is linearizable, and the log is the proof. The usual case, in one pass.
-//! 2. [`spec`]: otherwise search for any order at all, with `S` as the model of
+//! 2. `spec`: otherwise search for any order at all, with `S` as the model of
 //!    [`linearizable::search`](super::linearizable::search). That decides the verdict.
-//! 3. [`words`] says what was wrong with the log's order, and [`contradiction`] which operations
+//! 3. `words` says what was wrong with the log's order, and `contradiction` which operations
 //!    contradict each other whatever the order.
 //!
 //! Invariants:
