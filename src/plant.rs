@@ -37,6 +37,9 @@ pub enum Bug {
     NamesUnsynced,
     /// A retry is not recognised, and applied again.
     NoDedup,
+    /// A change of the members counts as replicated to a member that was asked and did not answer, so
+    /// that one side of it decides alone.
+    OneSidedQuorum,
     /// The log is purged for a snapshot that does not have its name yet, and so is not one after a
     /// restart.
     PurgeEarly,

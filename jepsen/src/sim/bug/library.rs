@@ -33,6 +33,9 @@ bugs! { LIBRARY:
     "ack-before-quorum" Bug::Library(Lib::AckBeforeQuorum), 40, &[3, 5],
         &[Kind::Partition, Kind::Power, Kind::Blackout], busy,
         "a follower that did not answer is counted";
+    "one-sided-quorum" Bug::Library(Lib::OneSidedQuorum), 300, &[3, 4, 5],
+        &[Kind::Add, Kind::Remove, Kind::Partition, Kind::Loss], busy,
+        "one side of a change of the members decides alone";
     "committed-too-far" Bug::Library(Lib::CommittedTooFar), 60, &[3], CRASHES, busy,
         "a restarted node takes its whole log for committed";
     "leader-restore" Bug::Library(Lib::LeaderRestore), 100, &[3],

@@ -132,7 +132,7 @@ bugs! { OUTSIDE:
     "enospc-swallowed" Bug::Log(LogBug::EnospcSwallowed), 40, &[3],
         &[Kind::DiskFull, Kind::Power, Kind::Kill], busy,
         "a write that found no room is reported as done";
-    "truncate-forgets" Bug::Log(LogBug::TruncateForgets), 100, &[3, 5],
+    "truncate-forgets" Bug::Log(LogBug::TruncateForgets), 300, &[3, 5],
         &[Kind::Partition, Kind::Power, Kind::Kill, Kind::Blackout], busy,
         "a truncated suffix is there again after a restart";
     "nondeterministic-apply" Bug::NondeterministicApply, 10, &[3], &[Kind::Kill], busy,
