@@ -195,7 +195,10 @@ impl SimDisk {
 
     /// Cuts the log's file off.
     pub(super) fn cut_log(&self, length: usize) -> io::Result<()> {
-        let cut = |platter: &mut Platter| Ok(platter.file(LOG)?.1.cut(length));
+        let cut = |platter: &mut Platter| {
+            platter.file(LOG)?.1.cut(length);
+            Ok(())
+        };
         self.operate(|_| {}, cut)
     }
 
@@ -296,7 +299,13 @@ impl Disk for SimDisk {
     }
 
     fn sync_names(&self) -> io::Result<()> {
-        self.operate(|_| {}, |platter| Ok(platter.sync_names()))
+        self.operate(
+            |_| {},
+            |platter| {
+                platter.sync_names();
+                Ok(())
+            },
+        )
     }
 
     fn path(&self, name: &str) -> PathBuf {

@@ -87,10 +87,9 @@ impl Lab {
     /// Ends the process, and its power if so, and opens the log again.
     fn restart(&mut self, power: bool) -> Result<(), StartError> {
         world::kill(1);
-        if power {
-            self.disk.crash()
-        } else {
-            self.disk.exit()
+        match power {
+            true => self.disk.crash(),
+            false => self.disk.exit(),
         }
         self.disk.heal();
         world::boot(1);
