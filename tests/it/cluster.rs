@@ -9,8 +9,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use sixbells::{
-    Builder, Config, Doors, Node, Role, StartError, StateMachine, Status,
-    runtime::{AsyncRuntime, TokioRuntime},
+    Builder, Config, Doors, Error, Node, Role, StartError, StateMachine, Status,
+    runtime::{AsyncRuntime, Instant, TokioRuntime},
     storage::{Disk, MemoryDisk, MemoryLog},
     transport::{Transport, memory::MemoryNetwork},
 };
@@ -77,6 +77,7 @@ impl Remains {
     }
 }
 
+type Now = <TokioRuntime as AsyncRuntime>::Instant;
 type WrapTransport = Arc<dyn Fn(u64, Arc<dyn Transport>) -> Arc<dyn Transport> + Send + Sync>;
 type WrapDisk = Box<dyn Fn(u64, MemoryDisk) -> Arc<dyn Disk> + Send + Sync>;
 
@@ -199,7 +200,7 @@ impl Cluster {
         found
     }
 
-    pub(crate) async fn add(&self, node: u64, key: u64, n: i64) -> Result<i64, sixbells::Error> {
+    pub(crate) async fn add(&self, node: u64, key: u64, n: i64) -> Result<i64, Error> {
         self.nodes[&node].handle().write(Command::Add(key, n)).await
     }
 
@@ -245,6 +246,24 @@ pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
         TokioRuntime::sleep(Duration::from_millis(10)).await;
     }
     panic!("never came true within a minute: {what}");
+}
+
+/// Asks until there is an answer: what a user does on a machine of which nobody knows how slow it is.
+///
+/// One call is allowed to give up after `Config::request_timeout`, and on a disk whose syncs take as
+/// long as an election timeout several elections may fail before one succeeds. So this is for stories
+/// on the real clock, and for what may be asked twice: a query, or a command under a key.
+pub(crate) async fn patiently<T>(mut ask: impl AsyncFnMut() -> Result<T, Error>) -> T {
+    let deadline = Now::now() + Duration::from_secs(120);
+    loop {
+        match ask().await {
+            Ok(answer) => return answer,
+            Err(Error::NotLeader { .. } | Error::Overloaded(_) | Error::Unknown(_))
+                if Now::now() < deadline => {}
+            Err(error) => panic!("no answer within two minutes, or ever: {error}"),
+        }
+        TokioRuntime::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 /// Lets (paused) time pass, in a story in which nothing is to happen.

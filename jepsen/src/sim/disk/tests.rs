@@ -203,10 +203,9 @@ fn a_failed_sync_has_lost_its_bytes_and_a_later_one_neither_says_so_nor_brings_t
                     file.write_all(b" and more").unwrap();
                     file.sync().unwrap();
                 }
-                if power {
-                    lose_power(disk)
-                } else {
-                    disk.exit()
+                match power {
+                    true => lose_power(disk),
+                    false => disk.exit(),
                 }
                 assert_eq!(read(disk, "file").unwrap(), b"kept", "seed {seed}");
                 assert_eq!(read(disk, "other").unwrap(), b"safe", "only one sync failed");
