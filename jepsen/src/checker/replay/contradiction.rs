@@ -41,10 +41,16 @@ pub(super) fn find<S: StateMachine>(
     budget: &Budget,
 ) -> Vec<usize> {
     let spare = budget.slice(EXPLAIN_TIME);
-    // No branch of the search looked at what was called later.
-    let reached: Vec<_> = entries.iter().filter(|e| e.invoked <= stuck).cloned().collect();
-    let all: BTreeSet<usize> =
-        reached.iter().filter(|e| e.returned.is_some()).map(|e| e.source).collect();
+    // No branch of the search looked at what was called later. But once something is taken away, it
+    // may: a read that came too early for one write has time for another.
+    let looked_at = |e: &&Entry<Op>| e.invoked <= stuck;
+    let reached: Vec<_> =
+        entries.iter().filter(|e| looked_at(e) || !spec.read_only(&e.op)).cloned().collect();
+    let all: BTreeSet<usize> = reached
+        .iter()
+        .filter(|e| looked_at(e) && e.returned.is_some())
+        .map(|e| e.source)
+        .collect();
     let impossible = |held: &BTreeSet<usize>| {
         let part: Vec<_> = reached.iter().filter_map(|e| relaxed(spec, e, held)).collect();
         matches!(search(spec, &part, &mut spare.slice(PART_TIME)), Outcome::Impossible { .. })
