@@ -63,6 +63,11 @@ impl Bank {
         self.0.values().sum()
     }
 
+    /// How many accounts there are.
+    pub fn accounts(&self) -> u64 {
+        self.0.len() as u64
+    }
+
     fn pay(&mut self, from: u64, to: u64, amount: u64) -> Response {
         let (Some(balance), true) = (self.0.get(&from).copied(), self.0.contains_key(&to)) else {
             return Response::WrongAccount;

@@ -35,6 +35,7 @@ const THOROUGH: u64 = 200;
 
 /// What a thorough sweep must have seen at least once, beside every fault.
 const STATES: &[&str] = &[
+    "a disk was full",
     "a leader was elected",
     "a log failed",
     "a log was purged",
@@ -47,10 +48,12 @@ const STATES: &[&str] = &[
     "a snapshot was built",
     "a snapshot was received",
     "a state was restored",
+    "a sync failed",
     "a torn tail was found",
     "an operation definitely failed",
     "an operation ended unknown",
     "an operation succeeded",
+    "power failed during a disk operation",
     "the leadership was handed over",
 ];
 

@@ -6,8 +6,8 @@
 //!
 //! Invariants
 //! - whatever is asked of a node runs on its host, by its clock, and ends with it;
-//! - a node that ended is started again, unless its disk is gone: then it is replaced under a new id,
-//!   as its documentation asks for.
+//! - a node that ended is started again, until it is retired;
+//! - a node may stop by itself only while it has been given a reason to.
 //!
 //! Does not: decide what breaks. The [`nemesis`](super::nemesis) does.
 
@@ -29,7 +29,7 @@ use super::{
     bug::Bug,
     disk::SimDisk,
     log::SimLog,
-    network::SimNetwork,
+    network::{Links, SimNetwork},
     plan::Plan,
     subject::{Answer, Question, Subject},
     world,
@@ -54,8 +54,10 @@ struct Server<S: StateMachine> {
     down_until: Duration,
     /// Not to be started again: it left the cluster, or lost its disk.
     retired: bool,
-    /// Its disk was given a reason to stop the node.
-    excused: bool,
+    /// The process that was given a reason to stop: its disk failed on purpose.
+    excused: Option<u64>,
+    /// The file on its disk that is damaged: it must refuse to start.
+    rotten: Option<String>,
     /// Whether it was one of the initial members.
     initial: bool,
 }
@@ -113,6 +115,16 @@ impl<S: StateMachine> Cluster<S> {
         Arc::new(cluster)
     }
 
+    /// What links are like when nothing is wrong.
+    pub(super) fn calm_links(&self) -> Links {
+        self.plan.links.clone()
+    }
+
+    /// How many nodes formed the cluster.
+    pub(super) fn began_with(&self) -> u64 {
+        self.plan.nodes
+    }
+
     /// Whether a node was one of those that formed the cluster.
     pub(super) fn is_initial(&self, node: Host) -> bool {
         self.lock().get(&node).is_some_and(|server| server.initial)
@@ -136,7 +148,8 @@ impl<S: StateMachine> Cluster<S> {
             starting: false,
             down_until: Duration::ZERO,
             retired: false,
-            excused: false,
+            excused: None,
+            rotten: None,
             initial,
         };
         self.lock().insert(node, server);
@@ -161,10 +174,18 @@ impl<S: StateMachine> Cluster<S> {
         self.lock().get(&node).and_then(|server| server.running.clone())
     }
 
-    /// From now on this node has a reason to stop by itself.
+    /// The process that runs has a reason to stop by itself from now on; the next one only as long as
+    /// the reason is there.
     pub fn excuse(&self, node: Host) {
         if let Some(server) = self.lock().get_mut(&node) {
-            server.excused = true;
+            server.excused = Some(server.life);
+        }
+    }
+
+    /// A file on this node's disk is damaged.
+    pub fn rotten(&self, node: Host, file: String) {
+        if let Some(server) = self.lock().get_mut(&node) {
+            server.rotten = Some(file);
         }
     }
 
@@ -182,6 +203,7 @@ impl<S: StateMachine> Cluster<S> {
 
     /// Starts a node's process, and returns once it runs or has ended.
     pub async fn start(self: &Arc<Self>, node: Host) {
+        let lost = *self.lost();
         let (disk, life) = {
             let mut servers = self.lock();
             let Some(server) = servers.get_mut(&node) else { return };
@@ -190,6 +212,9 @@ impl<S: StateMachine> Cluster<S> {
             }
             server.starting = true;
             server.life += 1;
+            if lost == Some(node) || (server.excused.is_some() && server.disk.is_failing()) {
+                server.excused = Some(server.life);
+            }
             (server.disk.clone(), server.life)
         };
         world::reach("a node started");
@@ -233,6 +258,11 @@ impl<S: StateMachine> Cluster<S> {
                 }
             }
         };
+        let rotten = self.lock().get(&node).and_then(|server| server.rotten.clone());
+        if let (Some(Ok(_)), Some(file)) = (&running, rotten) {
+            let reason = format!("started, and did not notice the damage in {file}");
+            world::observe(&Observation::Failed { node, reason, expected: false });
+        }
         match running {
             Some(Ok(running)) => self.watch(node, life, running),
             Some(Err(reason)) => self.failed(node, reason),
@@ -260,9 +290,11 @@ impl<S: StateMachine> Cluster<S> {
 
     /// A node has ended by itself, or did not want to start.
     fn failed(&self, node: Host, reason: String) {
-        let expected = self.lock().get(&node).is_some_and(|server| server.excused);
+        let excused = |server: &Server<S>| server.excused == Some(server.life);
+        let expected = self.lock().get(&node).is_some_and(excused);
         world::trace("failed", world::digest(&reason), || format!("node {node}: {reason}"));
         world::reach("a node stopped by itself");
+        let reason = format!("stopped by itself: {reason}");
         world::observe(&Observation::Failed { node, reason, expected });
         self.end(node, world::now() + Duration::from_millis(300));
         if let Some(disk) = self.disk(node) {
@@ -306,19 +338,21 @@ impl<S: StateMachine> Cluster<S> {
 
     /// A host that ended in the middle of what its disk did.
     fn power_failed(&self, node: Host) {
-        world::reach("power failed during a disk operation");
         self.end(node, world::now() + Duration::from_millis(200));
     }
 
     /// Shuts a node down in good order.
-    pub async fn shut_down(self: &Arc<Self>, node: Host, until: Duration) {
+    /// `false` if it did not come to an end in time.
+    pub async fn shut_down(self: &Arc<Self>, node: Host, until: Duration) -> bool {
+        let runs = self.running(node).is_some();
         if let Some(server) = self.lock().get_mut(&node) {
             server.down_until = server.down_until.max(until);
             // That it stops now is what was asked for.
             server.life += 1;
         }
-        self.ask(node, |running| async move { running.shutdown().await }).await;
+        let ended = self.ask(node, |running| async move { running.shutdown().await }).await;
         self.kill(node, until);
+        ended.is_some() || !runs
     }
 
     /// Never starts a node again.
@@ -331,15 +365,13 @@ impl<S: StateMachine> Cluster<S> {
 
     /// Lets every node be started at once.
     pub fn heal(&self) {
-        let lost = *self.lost();
-        for (node, server) in self.lock().iter_mut() {
+        for server in self.lock().values_mut() {
             server.down_until = Duration::ZERO;
-            server.excused &= lost == Some(*node);
             server.disk.heal();
         }
     }
 
-    /// Starts what is down and should not be, and replaces what was lost. Ends with the run.
+    /// Starts what is down and should not be. Ends with the run.
     pub async fn supervise(self: Arc<Self>) {
         loop {
             SimRuntime::sleep(Duration::from_millis(100)).await;

@@ -1,5 +1,4 @@
-//! Simulation: a whole cluster in one thread, decided by one number. Not whole yet: the simulated disk
-//! and log, and with them the cluster itself, are still to come.
+//! Simulation: a whole cluster in one thread, decided by one number.
 //!
 //! The nodes and clients are the real ones; what is simulated is the world around them, plugged into
 //! the library's doors:

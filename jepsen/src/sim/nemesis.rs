@@ -4,12 +4,12 @@
 //! really happened: a fault that found nobody to hit is not counted.
 //!
 //! Invariants
-//! - each fault ends by itself, at its time, whatever else is going on;
+//! - each fault ends by itself, at its time, and takes back only what it did;
 //! - [`heal`] leaves nothing broken.
 //!
 //! Does not: choose what and when. The plan did.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use rand::{SeedableRng, rngs::SmallRng, seq::SliceRandom};
 use sixbells::{StateMachine, runtime::AsyncRuntime};
@@ -17,7 +17,8 @@ use sixbells::{StateMachine, runtime::AsyncRuntime};
 use super::{
     Host, SimRuntime,
     cluster::Cluster,
-    fault::{Cut, Fault, Kind, Whom},
+    fault::{Cut, Fault, Whom},
+    network::{Links, Mishap},
     plan::Step,
     world,
 };
@@ -49,7 +50,7 @@ pub async fn run<S: StateMachine>(
 }
 
 /// Mends everything.
-pub fn heal<S: StateMachine>(cluster: &Cluster<S>, links: &super::network::Links) {
+pub fn heal<S: StateMachine>(cluster: &Cluster<S>, links: &Links) {
     cluster.network.heal();
     cluster.network.hasten();
     cluster.network.set_links(links.clone());
@@ -96,9 +97,11 @@ async fn carry_out<S: StateMachine>(
             world::resume(node);
         }
         Fault::Partition(cut) => partition(cluster, cut, lasting, clients).await?,
-        Fault::Loss(_) | Fault::Duplicates(_) => messages(cluster, fault, lasting).await,
-        Fault::SlowLinks(whom, delay) => slow_links(cluster, whom, delay, lasting).await?,
-        Fault::Resets(whom) => resets(cluster, target(cluster, whom)?, until).await,
+        Fault::Loss(_) | Fault::Duplicates(_) => messages(cluster, fault, lasting).await?,
+        Fault::SlowLinks(whom, delay) => {
+            slow_links(cluster, target(cluster, whom)?, delay, lasting, clients).await;
+        }
+        Fault::Resets(whom) => resets(cluster, target(cluster, whom)?, until, clients).await,
         Fault::ClockRate(whom, rate) => {
             let node = target(cluster, whom)?;
             world::set_clock_rate(node, rate);
@@ -118,7 +121,10 @@ async fn carry_out<S: StateMachine>(
         | Fault::Transfer(_)
         | Fault::Snapshots
         | Fault::Restart(_)
-        | Fault::RollingRestart => operate(cluster, fault).await?,
+        | Fault::RollingRestart => match operate(cluster, fault).await {
+            Outcome::Done => {}
+            Outcome::Pointless | Outcome::Failed => return None,
+        },
     }
     Some(())
 }
@@ -175,9 +181,9 @@ async fn partition<S: StateMachine>(
     if cuts.is_empty() {
         return None;
     }
-    cluster.network.partition(cuts);
+    cluster.network.partition(cuts.iter().copied());
     SimRuntime::sleep(lasting).await;
-    cluster.network.heal();
+    cluster.network.mend(&cuts);
     Some(())
 }
 
@@ -196,39 +202,65 @@ fn ring(nodes: &[Host]) -> Vec<Link> {
     links(pairs)
 }
 
-async fn messages<S: StateMachine>(cluster: &Cluster<S>, fault: &Fault, lasting: Duration) {
-    let before = cluster.network.links();
-    let mut links = before.clone();
+/// `None` if it has befallen no message.
+async fn messages<S: StateMachine>(
+    cluster: &Cluster<S>,
+    fault: &Fault,
+    lasting: Duration,
+) -> Option<()> {
+    let calm = cluster.calm_links();
+    let count = || {
+        let counts = cluster.network.counts();
+        let kind = if matches!(fault, Fault::Loss(_)) { Mishap::Lost } else { Mishap::Duplicated };
+        counts.get(&kind).copied().unwrap_or(0)
+    };
+    let set = |loss: f64, duplicate: f64, late: bool| {
+        let links = cluster.network.links();
+        let links = match fault {
+            Fault::Loss(_) => Links { loss, ..links },
+            _ => Links { duplicate, late, ..links },
+        };
+        cluster.network.set_links(links);
+    };
+    let before = count();
     match *fault {
-        Fault::Loss(probability) => links.loss = probability,
-        Fault::Duplicates(probability) => (links.duplicate, links.late) = (probability, true),
-        _ => {}
+        Fault::Loss(probability) => set(probability, 0.0, false),
+        Fault::Duplicates(probability) => set(0.0, probability, true),
+        _ => return None,
     }
-    cluster.network.set_links(links);
     SimRuntime::sleep(lasting).await;
-    cluster.network.set_links(before);
+    // Only what this fault has set: another may have begun meanwhile.
+    set(calm.loss, calm.duplicate, calm.late);
+    (count() > before).then_some(())
 }
 
 async fn slow_links<S: StateMachine>(
     cluster: &Cluster<S>,
-    whom: Whom,
+    node: Host,
     delay: Duration,
     lasting: Duration,
-) -> Option<()> {
-    let node = target(cluster, whom)?;
-    for other in cluster.wanted() {
-        cluster.network.slow(node, other, delay / 2..delay);
-        cluster.network.slow(other, node, delay / 2..delay);
+    clients: &[Host],
+) {
+    let mut others = cluster.wanted();
+    others.extend_from_slice(clients);
+    let links = both(&[node], &others);
+    for Link { from, to } in &links {
+        cluster.network.slow(*from, *to, delay / 2..delay);
     }
     SimRuntime::sleep(lasting).await;
-    cluster.network.hasten();
-    Some(())
+    cluster.network.quicken(&links);
 }
 
-async fn resets<S: StateMachine>(cluster: &Cluster<S>, node: Host, until: Duration) {
+async fn resets<S: StateMachine>(
+    cluster: &Cluster<S>,
+    node: Host,
+    until: Duration,
+    clients: &[Host],
+) {
     while world::now() < until {
-        for other in cluster.wanted() {
-            cluster.network.reset(node, other);
+        let nodes = cluster.wanted();
+        for other in nodes.iter().chain(clients).filter(|other| **other != node) {
+            cluster.network.reset(node, *other);
         }
         SimRuntime::sleep(Duration::from_millis(150)).await;
     }
@@ -237,12 +269,16 @@ async fn resets<S: StateMachine>(cluster: &Cluster<S>, node: Host, until: Durati
 async fn skew<S: StateMachine>(cluster: &Arc<Cluster<S>>, lasting: Duration) -> Option<()> {
     let leader = cluster.leader()?;
     let nodes = cluster.wanted();
+    if nodes.len() < 2 {
+        return None;
+    }
     for node in &nodes {
         world::set_clock_rate(*node, if *node == leader { 0.2 } else { 3.0 });
     }
-    cluster.network.partition(both(&[leader], &nodes));
+    let cuts = both(&[leader], &nodes);
+    cluster.network.partition(cuts.iter().copied());
     SimRuntime::sleep(lasting).await;
-    cluster.network.heal();
+    cluster.network.mend(&cuts);
     nodes.iter().for_each(|node| world::set_clock_rate(*node, 1.0));
     Some(())
 }
@@ -284,10 +320,13 @@ async fn disk_fault<S: StateMachine>(
             cluster.lose(node);
             cluster.excuse(node);
             cluster.kill(node, world::now() + lasting);
-            let rotten = disk.rot();
-            if rotten.is_none() {
-                // Nothing there to rot; it is lost all the same.
-                disk.wipe();
+            match disk.rot() {
+                Some(file) => cluster.rotten(node, file),
+                None => {
+                    // Nothing there to rot; it is lost all the same.
+                    disk.wipe();
+                    return None;
+                }
             }
         }
         Fault::LostDisk(whom) => {
@@ -304,65 +343,85 @@ async fn disk_fault<S: StateMachine>(
     Some(())
 }
 
-/// What an operator does. `None` if it could not be done.
-pub async fn operate<S: StateMachine>(cluster: &Arc<Cluster<S>>, fault: &Fault) -> Option<()> {
-    match *fault {
-        Fault::Add if cluster.wanted().len() < 8 => {
-            done(&cluster.add().await).then(|| world::reach("a node joined"))
-        }
-        Fault::Remove(whom) => {
-            let node = target(cluster, whom)?;
-            // Fewer voters than three, or one that is gone for good, and the next fault would stop
-            // the rest for ever.
-            if cluster.missing().is_some() || cluster.voters().len() <= 3 {
-                return None;
+/// What came of something that the operator wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was done.
+    Done,
+    /// It makes no sense in this cluster, and was not tried.
+    Pointless,
+    /// It was tried, and was not done.
+    Failed,
+}
+
+impl Outcome {
+    fn of<E>(asked: &Option<Result<(), E>>, reached: &'static str) -> Self {
+        match asked {
+            Some(Ok(())) => {
+                world::reach(reached);
+                Outcome::Done
             }
-            done(&cluster.remove(node).await).then(|| world::reach("a node left"))
+            Some(Err(_)) | None => Outcome::Failed,
         }
-        Fault::Transfer(number) => {
-            let leader = cluster.leader()?;
-            let voters: Vec<Host> =
-                cluster.voters().into_iter().filter(|node| *node != leader).collect();
-            let at = usize::try_from(number).ok()?.checked_rem(voters.len())?;
-            let to = *voters.get(at)?;
-            let asked =
-                cluster.ask(leader, move |n| async move { n.transfer_leadership(to).await });
-            done(&asked.await).then(|| world::reach("the leadership was handed over"))
-        }
-        Fault::Snapshots => {
-            let mut taken = 0;
-            for node in cluster.wanted() {
-                let asked = cluster.ask(node, |running| async move { running.snapshot().await });
-                taken += u32::from(done(&asked.await));
-            }
-            (taken > 0).then_some(())
-        }
-        Fault::Restart(whom) => {
-            let node = target(cluster, whom)?;
-            cluster.shut_down(node, world::now()).await;
-            Some(())
-        }
-        Fault::RollingRestart => {
-            for node in cluster.wanted() {
-                cluster.shut_down(node, world::now()).await;
-                cluster.start(node).await;
-                SimRuntime::sleep(Duration::from_millis(500)).await;
-            }
-            Some(())
-        }
-        Fault::LostDisk(_) => {
-            Box::pin(disk_fault(cluster, fault, Duration::from_millis(500))).await?;
-            Some(())
-        }
-        _ => None,
     }
 }
 
-fn done<E>(asked: &Option<Result<(), E>>) -> bool {
-    matches!(asked, Some(Ok(())))
+/// What an operator does.
+pub async fn operate<S: StateMachine>(cluster: &Arc<Cluster<S>>, fault: &Fault) -> Outcome {
+    match *fault {
+        Fault::Add if cluster.wanted().len() < 8 => {
+            Outcome::of(&cluster.add().await, "a node joined")
+        }
+        Fault::Remove(whom) => match target(cluster, whom) {
+            // Fewer voters than three, or one that is gone for good, and the next fault would stop
+            // the rest for ever.
+            Some(node) if cluster.missing().is_none() && cluster.voters().len() > 3 => {
+                Outcome::of(&cluster.remove(node).await, "a node left")
+            }
+            _ => Outcome::Pointless,
+        },
+        Fault::Transfer(number) => transfer(cluster, number).await,
+        Fault::Snapshots => {
+            let mut outcome = Outcome::Done;
+            for node in cluster.wanted() {
+                let asked = cluster.ask(node, |running| async move { running.snapshot().await });
+                if !matches!(asked.await, Some(Ok(()))) {
+                    outcome = Outcome::Failed;
+                }
+            }
+            outcome
+        }
+        Fault::Restart(whom) => match target(cluster, whom) {
+            Some(node) => restart(cluster, &[node]).await,
+            None => Outcome::Pointless,
+        },
+        Fault::RollingRestart => restart(cluster, &cluster.wanted()).await,
+        Fault::LostDisk(_) => {
+            let lost = Box::pin(disk_fault(cluster, fault, Duration::from_millis(500))).await;
+            if lost.is_some() { Outcome::Done } else { Outcome::Pointless }
+        }
+        _ => Outcome::Pointless,
+    }
 }
 
-/// The kinds that a plan holds, to be told from those that fired.
-pub fn planned(steps: &[Step]) -> BTreeSet<Kind> {
-    steps.iter().map(|step| step.fault.kind()).collect()
+async fn transfer<S: StateMachine>(cluster: &Arc<Cluster<S>>, number: u64) -> Outcome {
+    let Some(leader) = cluster.leader() else { return Outcome::Failed };
+    let voters: Vec<Host> = cluster.voters().into_iter().filter(|node| *node != leader).collect();
+    let at = usize::try_from(number).ok().and_then(|number| number.checked_rem(voters.len()));
+    let Some(to) = at.and_then(|at| voters.get(at).copied()) else { return Outcome::Pointless };
+    let asked = cluster.ask(leader, move |n| async move { n.transfer_leadership(to).await });
+    Outcome::of(&asked.await, "the leadership was handed over")
+}
+
+/// One after the other, in good order.
+async fn restart<S: StateMachine>(cluster: &Arc<Cluster<S>>, nodes: &[Host]) -> Outcome {
+    let mut outcome = Outcome::Done;
+    for node in nodes {
+        if !cluster.shut_down(*node, world::now()).await {
+            outcome = Outcome::Failed;
+        }
+        cluster.start(*node).await;
+        SimRuntime::sleep(Duration::from_millis(500)).await;
+    }
+    outcome
 }

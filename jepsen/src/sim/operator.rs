@@ -23,7 +23,8 @@ use super::{
 impl<S: StateMachine> Cluster<S> {
     /// Whether a disk may be lost now.
     pub fn may_lose_a_disk(&self) -> bool {
-        self.lost().is_none() && self.voters().len() >= 3
+        // Of a cluster that began smaller, a change half done may still need every old member.
+        self.lost().is_none() && self.began_with() >= 3 && self.voters().len() >= 3
     }
 
     /// A node's disk is gone for good; another must take its place.

@@ -19,7 +19,8 @@ use super::{
     bug::Bug,
     clients::{CLIENTS, Clients},
     cluster::Cluster,
-    nemesis,
+    fault::Fault,
+    nemesis::{self, Outcome},
     plan::Plan,
     record::{Op, Record},
     suite::Suite,
@@ -52,9 +53,8 @@ pub(super) async fn phases<S: StateMachine>(
     set_up(&mut clients, suite, plan).await?;
     let start = world::now();
     let until = start + plan.active;
-    let hosts: Vec<Host> = (0..plan.clients)
-        .map(|number| clients.send((suite.generator)(number, plan), plan, until))
-        .collect();
+    let hosts: Vec<Host> =
+        (0..plan.clients).map(|_| clients.send((suite.generator)(), plan, until)).collect();
     nemesis::run(&cluster, &plan.steps, start, &hosts).await;
     SimRuntime::sleep(until.saturating_sub(world::now())).await;
     nemesis::heal(&cluster, &plan.links);
@@ -114,13 +114,22 @@ async fn calm<S: StateMachine>(
     eventually("a lost node was not replaced", async || cluster.replace().await.then_some(()))
         .await?;
     for fault in &plan.calm {
-        if nemesis::operate(cluster, fault).await.is_some() {
-            world::reach(fault.kind().reached());
-        }
+        eventually("what a calm cluster was asked for was not done", async || {
+            match nemesis::operate(cluster, fault).await {
+                Outcome::Done => {
+                    world::reach(fault.kind().reached());
+                    Some(())
+                }
+                Outcome::Pointless => Some(()),
+                Outcome::Failed => None,
+            }
+        })
+        .await
+        .map_err(|why| format!("{why}: {fault:?}"))?;
         eventually("a lost node was not replaced", async || cluster.replace().await.then_some(()))
             .await?;
     }
-    let mut fresh = (suite.generator)(plan.clients, plan);
+    let mut fresh = (suite.generator)();
     let (client, host) = clients.client(&cluster.wanted());
     eventually("no fresh write succeeded", async || {
         let mut rng = world::draw(Stream::Load, |rng| SmallRng::seed_from_u64(rng.random()));
@@ -131,10 +140,12 @@ async fn calm<S: StateMachine>(
         (end == End::Ok && write).then_some(())
     })
     .await?;
-    for node in cluster.voters() {
-        // Canonical bytes: all of them at the same entry.
-        cluster.ask(node, |running| async move { running.snapshot().await }).await;
-    }
+    // Canonical bytes: all of them at the same entry.
+    eventually("not every node took a snapshot", async || {
+        let asked = nemesis::operate(cluster, &Fault::Snapshots).await;
+        (asked == Outcome::Done).then_some(())
+    })
+    .await?;
     eventually("a client still waits for an answer", async || clients.idle().then_some(())).await?;
     eventually("the replicas are not equal", async || replicas(cluster).await).await
 }

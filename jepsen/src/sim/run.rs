@@ -15,7 +15,13 @@
 //!
 //! Does not: print, write files, or choose plans.
 
-use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Duration};
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    rc::Rc,
+    time::Duration,
+};
 
 use sixbells::StateMachine;
 
@@ -26,17 +32,15 @@ use super::{
     phases::phases,
     plan::Plan,
     record::{self, Entry, Op, Record, typed},
+    runtime::said,
     suite::Suite,
     world::{self, Settings, Traces, World},
 };
 use crate::{
-    checker::{Explanation, Verdict, budget::Budget, replay},
+    checker::{Explanation, replay},
     history::{Clock, Event},
 };
 
-/// How long the checker searches, and in how much memory, where the log's order is no witness.
-const CHECK_MAX: Duration = Duration::from_secs(20);
-const CHECK_BYTES_MAX: usize = 256 << 20;
 /// What came of a run.
 #[derive(Debug)]
 pub struct Outcome {
@@ -68,7 +72,7 @@ impl Seen {
                 self.order.push(*command);
             }
             Observation::Failed { node, reason, expected: false } => {
-                let sentence = format!("node {node} stopped by itself: {reason}");
+                let sentence = format!("node {node} {reason}");
                 self.stopped.get_or_insert(Violation { oracle: "node", at, sentence });
             }
             _ => {}
@@ -124,29 +128,44 @@ pub fn run<S: StateMachine>(
     };
     let record = Record::<S>::default();
     Bug::plant(bug);
-    let (result, traces) = World::run(settings, phases(plan, suite, bug, &record));
+    let ran = guarded(|| World::run(settings, phases(plan, suite, bug, &record)));
     Bug::plant(None);
     let history = record.entries();
     let mut seen = seen.borrow_mut();
-    let mut violation = seen.violation();
-    if violation.is_none() {
-        violation = match result {
+    let mut panicked = None;
+    let (result, traces) = ran.unwrap_or_else(|said| {
+        let at = Duration::ZERO;
+        panicked = Some(Violation { oracle: "panic", at, sentence: said });
+        (Err(world::Stop::Halted), Traces::default())
+    });
+    let violation = seen.violation().or(panicked).or_else(|| {
+        if let Some((host, said)) = traces.panics.first() {
+            let sentence = format!("a task of host {host} panicked: {said}");
+            return Some(Violation { oracle: "panic", at: traces.simulated, sentence });
+        }
+        let at = traces.simulated;
+        let liveness = |sentence| Some(Violation { oracle: "liveness", at, sentence });
+        match result {
             Ok(Ok(replicas)) => {
-                seen.panel.finish(traces.simulated, &replicas);
-                seen.violation().or_else(|| judge(suite, &history, &seen.order, &replicas, &traces))
+                seen.panel.finish(at, &replicas);
+                let judged = guarded(|| judge(suite, &history, &seen.order, &replicas, at));
+                let panicked = |sentence| Some(Violation { oracle: "panic", at, sentence });
+                seen.violation().or_else(|| judged.unwrap_or_else(panicked))
             }
-            Ok(Err(sentence)) => {
-                Some(Violation { oracle: "liveness", at: traces.simulated, sentence })
-            }
-            Err(stop) => {
-                let sentence = format!("the run cannot go on: {stop}");
-                Some(Violation { oracle: "liveness", at: traces.simulated, sentence })
-            }
-        };
-    }
+            Ok(Err(sentence)) => liveness(sentence),
+            Err(stop) => liveness(format!("the run cannot go on: {stop}")),
+        }
+    });
     let looked = seen.panel.coverage();
     let history = if violation.is_some() { record::events(&history) } else { Vec::new() };
     Outcome { traces, violation, history, looked }
+}
+
+/// Does what runs code of the user's: a panic there is a finding, and must not cost the seed.
+fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
+        format!("a generator, an invariant or the machine itself panicked: {}", said(&*panic))
+    })
 }
 
 /// What the clients saw, when the run itself was clean.
@@ -155,32 +174,15 @@ fn judge<S: StateMachine>(
     history: &[Entry<S>],
     order: &[u64],
     replicas: &[Replica],
-    traces: &Traces,
+    at: Duration,
 ) -> Option<Violation> {
-    let at = traces.simulated;
     let violation = |oracle, sentence| Some(Violation { oracle, at, sentence });
-    if let Some((host, said)) = traces.panics.first() {
-        return violation("panic", format!("a task of node {host} panicked: {said}"));
-    }
     if let Err(sentence) = replayed(suite, history, order, replicas) {
         return violation("invariant", sentence);
     }
-    let mut budget = Budget::new(CHECK_MAX, CHECK_BYTES_MAX);
-    let judgement = replay::check(&typed(history), order, Clock::Nanoseconds, &mut budget);
-    match (judgement.verdict, judgement.witness) {
-        (Verdict::Invalid { explanation }, _) => {
-            return violation("linearizable", in_words(&explanation));
-        }
-        // Our log's order is what we promise: that another would do is no excuse.
-        (_, Err(explanation)) => return violation("linearizable", in_words(&explanation)),
-        (_, Ok(())) => {}
-    }
-    suite.checks.iter().find_map(|(name, check)| match check(history) {
-        Verdict::Invalid { explanation } => {
-            violation("workload", format!("{name}: {}", in_words(&explanation)))
-        }
-        Verdict::Valid { .. } | Verdict::Unknown { .. } => None,
-    })
+    // Our log's order is what we promise: that another would do is no excuse.
+    let followed = replay::follow(&typed(history), order, Clock::Nanoseconds);
+    followed.err().and_then(|why| violation("linearizable", in_words(&why)))
 }
 
 fn in_words(explanation: &Explanation) -> String {
@@ -214,9 +216,9 @@ fn replayed<S: StateMachine>(
     }
     let state = world::digest(sixbells::encode(&machine));
     match replicas.iter().find(|replica| replica.state != state) {
-        Some(Replica { node, .. }) => {
-            Err(format!("node {node} holds another state than its commands make"))
-        }
+        Some(Replica { node, .. }) => Err(format!(
+            "node {node} holds another state than its commands make, or the same in other bytes"
+        )),
         None => Ok(()),
     }
 }

@@ -13,11 +13,7 @@ use std::{fmt, sync::Arc};
 use rand::rngs::SmallRng;
 use sixbells::StateMachine;
 
-use super::{
-    plan::Plan,
-    record::{Entry, Op, Told},
-};
-use crate::checker::Verdict;
+use super::record::{Op, Told};
 
 /// Decides what one client does.
 pub trait Generator<S: StateMachine>: Send {
@@ -34,12 +30,10 @@ impl<S: StateMachine, F: FnMut(&mut SmallRng) -> Op<S> + Send> Generator<S> for 
     }
 }
 
-/// Makes the generator of a client, which is counted from 0.
-pub type MakeGenerator<S> = Arc<dyn Fn(u64, &Plan) -> Box<dyn Generator<S>> + Send + Sync>;
+/// Makes the generator of a client.
+pub type MakeGenerator<S> = Arc<dyn Fn() -> Box<dyn Generator<S>> + Send + Sync>;
 /// What must hold of the machine after every command.
 pub type Invariant<S> = Arc<dyn Fn(&S) -> Result<(), String> + Send + Sync>;
-/// Judges a history beside the machine's own replay.
-pub type Check<S> = Arc<dyn Fn(&[Entry<S>]) -> Verdict + Send + Sync>;
 
 /// What is tested: what clients do, and how it is judged.
 pub struct Suite<S: StateMachine> {
@@ -49,8 +43,6 @@ pub struct Suite<S: StateMachine> {
     pub generator: MakeGenerator<S>,
     /// What must hold of the machine after every command.
     pub invariants: Vec<(String, Invariant<S>)>,
-    /// What else is checked of the history.
-    pub checks: Vec<(String, Check<S>)>,
 }
 
 impl<S: StateMachine> Clone for Suite<S> {
@@ -59,7 +51,6 @@ impl<S: StateMachine> Clone for Suite<S> {
             setup: self.setup.clone(),
             generator: self.generator.clone(),
             invariants: self.invariants.clone(),
-            checks: self.checks.clone(),
         }
     }
 }

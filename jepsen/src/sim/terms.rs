@@ -53,7 +53,7 @@ impl fmt::Display for Stop {
 pub type Observer = Box<dyn FnMut(Duration, &Observation) -> bool>;
 
 /// What a run left behind.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Traces {
     /// A hash of everything that happened, and when. Comparable within one build of the program.
     pub hash: u64,

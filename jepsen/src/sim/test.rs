@@ -53,6 +53,10 @@
 //! - It looks at the machine alone; what clients saw is the checker's part.
 //! - It fails for a machine with the bug that it is meant for: try it.
 //!
+//! # What your machine must keep
+//! - Equal states have equal bytes: the replicas are compared as they are encoded. A `HashMap` in the
+//!   state breaks that; a `BTreeMap` does not.
+//!
 //! # Environment
 //! - `SIXBELLS_SEED=17` runs that seed alone, `SIXBELLS_SEEDS=5000` as many, from the first;
 //! - `SIXBELLS_PLAN=file` runs the plan in a file;
@@ -61,11 +65,12 @@
 //! Does not: test your network, your disk or your operating system. `cargo jepsen run` does.
 
 use std::{
+    collections::BTreeSet,
     env, fmt, fs,
     io::{self, BufWriter, Write},
     ops::Range,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     thread,
     time::Duration,
 };
@@ -104,14 +109,14 @@ impl<S: StateMachine> Test<S> {
     pub fn new(generator: impl Fn(&mut SmallRng) -> Op<S> + Clone + Send + Sync + 'static) -> Self {
         let suite = Suite {
             setup: Vec::new(),
-            generator: Arc::new(move |_, _| Box::new(generator.clone())),
+            generator: Arc::new(move || Box::new(generator.clone())),
             invariants: Vec::new(),
-            checks: Vec::new(),
         };
         Self { suite, frame: Frame::default() }
     }
 
-    /// Commands that are carried out before anything breaks, in this order.
+    /// Commands that are carried out before anything breaks, in this order. One whose outcome is unknown
+    /// is sent again, so it may be carried out twice.
     pub fn setup(mut self, commands: impl IntoIterator<Item = S::Command>) -> Self {
         self.suite.setup.extend(commands);
         self
@@ -143,9 +148,11 @@ impl<S: StateMachine> Test<S> {
         self
     }
 
-    /// What may break: each seed chooses some of these. Default: everything.
+    /// What breaks, in each seed and often; one that never fires fails the test. Default: each seed
+    /// chooses some of everything.
     pub fn nemesis(mut self, faults: impl IntoIterator<Item = Kind>) -> Self {
         self.frame.faults = faults.into_iter().collect();
+        self.frame.insist = true;
         self
     }
 
@@ -158,7 +165,8 @@ impl<S: StateMachine> Test<S> {
     /// Runs these seeds, on all cores, unless the environment says otherwise.
     ///
     /// # Panics
-    /// If one fails: with the seed, what was wrong, and how to see it again.
+    /// If one fails: with the seed, what was wrong, and how to see it again. If there is none, or a fault
+    /// that was asked for never fired: that would be no evidence.
     pub fn simulate(self, seeds: Range<u64>) {
         if let Some(plan) = env::var_os("SIXBELLS_PLAN") {
             let plan = fs::read(&plan).map_err(|error| error.to_string()).and_then(|bytes| {
@@ -190,7 +198,14 @@ impl<S: StateMachine> Test<S> {
     }
 
     fn sweep(&self, seeds: Range<u64>) {
-        let oracle = |plan: &Plan| Some(run(plan, &self.suite, None, None).violation?.oracle);
+        assert!(!seeds.is_empty(), "no seeds: nothing was tested");
+        let fired = Mutex::new(BTreeSet::new());
+        let oracle = |plan: &Plan| {
+            let outcome = run(plan, &self.suite, None, None);
+            let mut fired = fired.lock().unwrap_or_else(PoisonError::into_inner);
+            fired.extend(outcome.traces.reached.into_keys());
+            Some(outcome.violation?.oracle)
+        };
         let results = seeds::each(
             seeds,
             seeds::cores(),
@@ -201,12 +216,19 @@ impl<S: StateMachine> Test<S> {
             let first = Plan::draw(*seed, &self.frame);
             panic!("{}", self.report(&shrink(&first, TRIES, |plan| oracle(plan) == *broken)));
         }
+        let fired = fired.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let asked_for = self.frame.faults.iter().filter(|_| self.frame.insist);
+        let silent: Vec<_> = asked_for.filter(|kind| !fired.contains(kind.reached())).collect();
+        assert!(silent.is_empty(), "no evidence: never fired in all seeds: {silent:?}");
     }
 
     /// Runs a plan that fails once more, and writes down all there is to see.
     fn report(&self, plan: &Plan) -> String {
         let (seed, folder) = (plan.seed, folder());
-        let file = |name: &str| folder.join(format!("seed-{seed}-{name}"));
+        let current = thread::current();
+        let name = current.name().unwrap_or_default();
+        let plain = name.replace(|c: char| !c.is_alphanumeric(), "-");
+        let file = |what: &str| folder.join(format!("{plain}-{seed}-{what}"));
         let made = fs::create_dir_all(&folder).and_then(|()| fs::File::create(file("trace.txt")));
         let outcome = run(plan, &self.suite, None, made.ok().map(lines_to));
         let violation = match &outcome.violation {
@@ -215,8 +237,7 @@ impl<S: StateMachine> Test<S> {
                 "the smaller plan does not fail any more: not all is decided by the seed".into()
             }
         };
-        let (path, current) = (file("plan.json"), thread::current());
-        let name = current.name().unwrap_or_default();
+        let path = file("plan.json");
         let small = format!(
             "{} nodes, {} clients, {} steps of the nemesis",
             plan.nodes,

@@ -7,7 +7,7 @@
 //!
 //! Does not: judge. The machine itself is the specification.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};
 
 use rand::{RngExt, rngs::SmallRng};
 use serde::{Deserialize, Serialize};
@@ -16,13 +16,13 @@ use sixbells::StateMachine;
 use super::{
     bug::Bug,
     plan::Plan,
-    record::Op,
+    record::{Op, Told},
     run::{Outcome, run},
-    suite::Suite,
+    suite::{Generator, Suite},
 };
 use crate::{
     bank::{self, Bank},
-    machine::{Command, Query, Workbench},
+    machine::{Answer, Command, Query, Response, Workbench},
 };
 
 /// What clients do.
@@ -65,8 +65,8 @@ impl Workload {
         log: Option<Box<dyn FnMut(String)>>,
     ) -> Outcome {
         match self {
-            Workload::Register => run(plan, &register(), bug, log),
-            Workload::Set => run(plan, &set(), bug, log),
+            Workload::Register => run(plan, &suite::<_, Registers>(), bug, log),
+            Workload::Set => run(plan, &suite::<_, Additions>(), bug, log),
             Workload::Bank => run(plan, &bank(), bug, log),
         }
     }
@@ -87,39 +87,66 @@ impl FromStr for Workload {
     }
 }
 
-fn suite<S: StateMachine>(next: fn(&mut SmallRng) -> Op<S>) -> Suite<S> {
+fn suite<S: StateMachine, G: Generator<S> + Default + 'static>() -> Suite<S> {
     Suite {
         setup: Vec::new(),
-        generator: Arc::new(move |_, _| Box::new(next)),
+        generator: Arc::new(|| Box::new(G::default())),
         invariants: Vec::new(),
-        checks: Vec::new(),
     }
 }
 
-fn register() -> Suite<Workbench> {
-    suite(|rng| {
+/// Remembers what the registers held when they were last seen: a compare-and-set must have a chance.
+#[derive(Default)]
+struct Registers(BTreeMap<i64, Option<i64>>);
+
+impl Generator<Workbench> for Registers {
+    fn next(&mut self, rng: &mut SmallRng) -> Op<Workbench> {
         let key = rng.random_range(0..3);
         let to = rng.random_range(0..i64::MAX);
         match rng.random_range(0..10) {
             0..5 => Op::Read(Query::Register(key)),
             5..8 => Op::Write(Command::Write { key, value: to }),
-            _ => Op::Write(Command::Cas { key, from: None, to }),
+            _ => {
+                let from = self.0.get(&key).copied().flatten();
+                Op::Write(Command::Cas { key, from, to })
+            }
         }
-    })
+    }
+
+    fn observe(&mut self, op: &Op<Workbench>, told: &Told<Workbench>) {
+        let seen = match (op, told) {
+            (Op::Read(Query::Register(key)), Told::Answer(Answer::Register(held))) => (*key, *held),
+            (Op::Write(Command::Write { key, value }), _) => (*key, Some(*value)),
+            (Op::Write(Command::Cas { key, .. }), Told::Response(Response::Found(held))) => {
+                (*key, *held)
+            }
+            (Op::Write(Command::Cas { key, to, .. }), _) => (*key, Some(*to)),
+            _ => return,
+        };
+        self.0.insert(seen.0, seen.1);
+    }
 }
 
-fn set() -> Suite<Workbench> {
-    suite(|rng| match rng.random_range(0..3) {
-        0 => Op::Read(Query::Set),
-        _ => Op::Write(Command::Add(rng.random_range(0..i64::MAX))),
-    })
+#[derive(Default)]
+struct Additions;
+
+impl Generator<Workbench> for Additions {
+    fn next(&mut self, rng: &mut SmallRng) -> Op<Workbench> {
+        match rng.random_range(0..3) {
+            0 => Op::Read(Query::Set),
+            _ => Op::Write(Command::Add(rng.random_range(0..i64::MAX))),
+        }
+    }
 }
 
 const ACCOUNTS: u64 = 4;
 const DEPOSIT: u64 = 100;
 
-fn bank() -> Suite<Bank> {
-    let payments = suite(|rng| {
+#[derive(Default)]
+struct Payments;
+
+impl Generator<Bank> for Payments {
+    fn next(&mut self, rng: &mut SmallRng) -> Op<Bank> {
         let account = rng.random_range(0..ACCOUNTS);
         match rng.random_range(0..10) {
             0..3 => Op::Read(bank::Query::Balance(account)),
@@ -130,15 +157,18 @@ fn bank() -> Suite<Bank> {
                 amount: rng.random_range(1..DEPOSIT),
             }),
         }
-    });
+    }
+}
+
+fn bank() -> Suite<Bank> {
     let opened = (0..ACCOUNTS).map(|account| bank::Command::Open { account, deposit: DEPOSIT });
-    let total = |bank: &Bank| match bank.total() % DEPOSIT {
-        0 => Ok(()),
-        _ => Err(format!("the accounts hold {} together", bank.total())),
+    let total = |bank: &Bank| match bank.total() == bank.accounts() * DEPOSIT {
+        true => Ok(()),
+        false => Err(format!("{} accounts hold {} together", bank.accounts(), bank.total())),
     };
     Suite {
         setup: opened.collect(),
         invariants: vec![("money is neither made nor lost".to_owned(), Arc::new(total))],
-        ..payments
+        ..suite::<Bank, Payments>()
     }
 }

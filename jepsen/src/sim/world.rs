@@ -42,8 +42,8 @@ use super::{
 /// The host that the harness itself runs on. It is never killed.
 pub const HARNESS: Host = 0;
 
-/// More steps than any run of a minute takes.
-const STEPS_MAX: u64 = 5_000_000;
+/// More steps than anybody has to take within one instant.
+const STEPS_MAX: u64 = 1_000_000;
 
 /// The simulation of this thread.
 #[derive(Debug)]
@@ -51,6 +51,8 @@ pub struct World {
     now: Duration,
     here: Host,
     steps: u64,
+    /// Steps since time last went on.
+    here_and_now: u64,
     shuffle: bool,
     streams: BTreeMap<Stream, SmallRng>,
     tasks: Tasks,
@@ -74,6 +76,16 @@ thread_local! {
 /// dropped last still asks.
 fn with<T>(look: impl FnOnce(&mut World) -> T) -> Option<T> {
     WORLD.with(|world| world.try_borrow_mut().ok()?.as_mut().map(look))
+}
+
+/// Leaves the world behind when a panic does.
+struct Leave;
+
+impl Drop for Leave {
+    fn drop(&mut self) {
+        // Dropped outside of it: what is dropped may look where it is.
+        drop(WORLD.with(|world| world.replace(None)));
+    }
 }
 
 struct Flag(AtomicBool);
@@ -100,6 +112,7 @@ impl World {
             now: Duration::ZERO,
             here: HARNESS,
             steps: 0,
+            here_and_now: 0,
             shuffle: settings.shuffle,
             streams: streams.into_iter().map(&mut stream).collect(),
             tasks: Tasks::default(),
@@ -122,6 +135,7 @@ impl World {
     pub fn run<T>(settings: Settings, main: impl Future<Output = T>) -> (Result<T, Stop>, Traces) {
         let outside = WORLD.with(|world| world.replace(Some(World::new(settings))));
         assert!(outside.is_none(), "a simulation inside a simulation");
+        let _leave = Leave;
         let result = drive(main);
         // In order of hosts, each on its own: what is dropped may look where it is.
         let hosts = with(|world| world.tasks.hosts()).unwrap_or_default();
@@ -137,14 +151,7 @@ impl World {
                 panics: world.panics,
             }
         });
-        let nothing = || Traces {
-            hash: 0,
-            simulated: Duration::ZERO,
-            steps: 0,
-            reached: BTreeMap::new(),
-            panics: Vec::new(),
-        };
-        (result, traces.unwrap_or_else(nothing))
+        (result, traces.unwrap_or_default())
     }
 
     fn draw(&mut self, stream: Stream) -> &mut SmallRng {
@@ -180,7 +187,11 @@ pub(super) fn drive<T>(main: impl Future<Output = T>) -> Result<T, Stop> {
         if with(|world| world.halted).unwrap_or(true) {
             return Err(Stop::Halted);
         }
-        if with(|world| world.steps).unwrap_or(0) > STEPS_MAX {
+        let steps = with(|world| {
+            world.here_and_now += 1;
+            world.here_and_now
+        });
+        if steps.unwrap_or(0) > STEPS_MAX {
             return Err(Stop::Endless);
         }
         if flag.0.swap(false, Ordering::Relaxed) {
@@ -213,7 +224,9 @@ fn poll(id: Id, mut work: Work, waker: &Waker) {
 fn fire() -> bool {
     let due = with(|world| {
         let (at, due) = world.tasks.due()?;
-        world.now = world.now.max(at);
+        if at > world.now {
+            (world.now, world.here_and_now) = (at, 0);
+        }
         Some(due)
     });
     match due.flatten() {

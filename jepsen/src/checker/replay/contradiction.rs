@@ -46,11 +46,8 @@ pub(super) fn find<S: StateMachine>(
     let looked_at = |e: &&Entry<Op>| e.invoked <= stuck;
     let reached: Vec<_> =
         entries.iter().filter(|e| looked_at(e) || !spec.read_only(&e.op)).cloned().collect();
-    let all: BTreeSet<usize> = reached
-        .iter()
-        .filter(|e| looked_at(e) && e.returned.is_some())
-        .map(|e| e.source)
-        .collect();
+    let all: BTreeSet<usize> =
+        reached.iter().filter(|e| looked_at(e) && e.returned.is_some()).map(|e| e.source).collect();
     let impossible = |held: &BTreeSet<usize>| {
         let part: Vec<_> = reached.iter().filter_map(|e| relaxed(spec, e, held)).collect();
         matches!(search(spec, &part, &mut spare.slice(PART_TIME)), Outcome::Impossible { .. })

@@ -32,6 +32,7 @@ mod words;
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::time::Duration;
 
 use sixbells::StateMachine;
 
@@ -127,6 +128,28 @@ impl Judgement {
     }
 }
 
+/// Whether the log's order explains what the clients saw; the first of the two steps of [`check`], and
+/// linear in the history. `order` holds the numbers of the writes in the order in which the log applied
+/// them; failed operations are in neither list.
+///
+/// # Errors
+/// If it does not: what contradicts it.
+pub fn follow<S: StateMachine>(
+    operations: &[Typed<S>],
+    order: &[u64],
+    clock: Clock,
+) -> Result<(), Explanation> {
+    let none = Vec::new();
+    well_formed(operations).map_err(|sentence| Explanation {
+        key: None,
+        sentence,
+        operations: none,
+    })?;
+    let mut budget = Budget::new(UNLIMITED, usize::MAX);
+    let witness = Witness::new(operations, order).and_then(|witness| witness.verify(&mut budget));
+    witness.map_err(|flaw| Story { operations, clock }.of_the_log(&flaw))
+}
+
 /// Judges a history. `order` holds the numbers of the writes in the order in which the log applied
 /// them; failed operations are in neither list.
 pub fn check<S: StateMachine>(
@@ -184,6 +207,9 @@ fn search_any_order<S: StateMachine>(
 fn nothing_to_judge() -> Verdict {
     Verdict::Unknown { why: "the history has no operation that could be judged".to_owned() }
 }
+
+/// A pass over a history takes what it takes.
+const UNLIMITED: Duration = Duration::from_secs(24 * 3_600);
 
 /// What every history keeps, or its recorder is broken.
 fn well_formed<S: StateMachine>(operations: &[Typed<S>]) -> Result<(), String> {

@@ -96,6 +96,7 @@ impl SimDisk {
         drive.lose_power();
         drop(drive);
         world::trace("power", self.node, || format!("fails on node {}", self.node));
+        world::reach("power failed during a disk operation");
         world::kill(self.node);
         Err(gone())
     }
@@ -161,6 +162,12 @@ impl SimDisk {
         (drive.platter.sync_fails, drive.platter.room) = (false, None);
     }
 
+    /// Whether a fault waits here for whoever writes next.
+    pub fn is_failing(&self) -> bool {
+        let drive = self.lock();
+        drive.platter.sync_fails || drive.platter.room.is_some()
+    }
+
     /// Loses everything.
     pub fn wipe(&self) {
         self.lock().platter.wipe(LOG);
@@ -170,7 +177,13 @@ impl SimDisk {
     /// Flips a bit of something that a restart reads: returns in which file. `None` if there is
     /// nothing.
     pub fn rot(&self) -> Option<String> {
-        self.lock().platter.rot(|name| !name.starts_with("temporary"))
+        let mut drive = self.lock();
+        // Names sort by position: an older snapshot that is still there is read by nobody.
+        let newest = drive.platter.names().filter(|name| snapshot(name).is_some()).max().cloned();
+        drive.platter.rot(|name| {
+            !name.starts_with("temporary")
+                && (snapshot(name).is_none() || newest.as_deref() == Some(name))
+        })
     }
 
     /// How long a sync takes that begins now.

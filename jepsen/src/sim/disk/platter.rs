@@ -157,7 +157,10 @@ impl Platter {
         }
         match fits == bytes.len() {
             true => Ok(()),
-            false => Err(io::Error::new(io::ErrorKind::StorageFull, "no space left on device")),
+            false => {
+                world::reach("a disk was full");
+                Err(io::Error::new(io::ErrorKind::StorageFull, "no space left on device"))
+            }
         }
     }
 
@@ -166,6 +169,7 @@ impl Platter {
         let content = self.files.get_mut(&file).ok_or_else(|| missing("of this number"))?;
         content.dropped |= fails;
         if fails {
+            world::reach("a sync failed");
             return Err(io::Error::other("input/output error while syncing"));
         }
         if !content.dropped {

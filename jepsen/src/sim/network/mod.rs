@@ -185,7 +185,12 @@ impl SimNetwork {
         self.wires().conditions.cut.extend(links);
     }
 
-    /// Mends every link that is cut. What was lost stays lost.
+    /// Mends these links. What was lost stays lost.
+    pub fn mend(&self, links: &[Link]) {
+        self.wires().conditions.cut.retain(|link| !links.contains(link));
+    }
+
+    /// Mends every link that is cut.
     pub fn heal(&self) {
         self.wires().conditions.cut.clear();
     }
@@ -193,6 +198,11 @@ impl SimNetwork {
     /// Makes a link slow, in one direction: every message on it takes so long.
     pub fn slow(&self, from: Host, to: Host, delay: Range<Duration>) {
         self.wires().conditions.slow.insert(Link { from, to }, delay);
+    }
+
+    /// Makes these links as fast as the others.
+    pub fn quicken(&self, links: &[Link]) {
+        self.wires().conditions.slow.retain(|link, _| !links.contains(link));
     }
 
     /// Makes every slow link as fast as the others.
