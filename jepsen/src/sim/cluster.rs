@@ -265,7 +265,7 @@ impl<S: StateMachine> Cluster<S> {
         }
         match running {
             Some(Ok(running)) => self.watch(node, life, running),
-            Some(Err(reason)) => self.failed(node, reason),
+            Some(Err(reason)) => self.failed(node, &reason),
             None => {}
         }
     }
@@ -283,16 +283,16 @@ impl<S: StateMachine> Cluster<S> {
             if let Ok(reason) = receiver.await
                 && cluster.lock().get(&node).is_some_and(|s| s.life == life && s.running.is_some())
             {
-                cluster.failed(node, reason);
+                cluster.failed(node, &reason);
             }
         });
     }
 
     /// A node has ended by itself, or did not want to start.
-    fn failed(&self, node: Host, reason: String) {
+    fn failed(&self, node: Host, reason: &str) {
         let excused = |server: &Server<S>| server.excused == Some(server.life);
         let expected = self.lock().get(&node).is_some_and(excused);
-        world::trace("failed", world::digest(&reason), || format!("node {node}: {reason}"));
+        world::trace("failed", world::digest(reason), || format!("node {node}: {reason}"));
         world::reach("a node stopped by itself");
         let reason = format!("stopped by itself: {reason}");
         world::observe(&Observation::Failed { node, reason, expected });

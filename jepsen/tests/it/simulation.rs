@@ -236,3 +236,33 @@ fn the_kit_finds_a_broken_invariant_and_says_how_to_see_it_again() {
     let plan = fs::read_to_string(path.expect("the smaller plan is named")).unwrap();
     assert!(plan.contains("\"steps\""), "{plan}");
 }
+
+fn said(test: impl FnOnce()) -> String {
+    let panic = catch_unwind(AssertUnwindSafe(test)).expect_err("it must not pass");
+    let text = panic.downcast_ref::<String>().cloned();
+    text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default()
+}
+
+/// An assertion in a generator or an invariant is the first thing that one writes.
+#[test]
+fn a_panic_in_the_users_code_does_not_cost_the_seed() {
+    let counter = || Test::<Counter<NONE>>::new(|_| Op::Write(1)).lasting(Duration::from_secs(2));
+    let generator =
+        Test::<Counter<NONE>>::new(|_| panic!("what now")).lasting(Duration::from_secs(2));
+    let said_of_generator = said(|| generator.simulate(3..4));
+    let invariant = counter().invariant("none", |_| panic!("what now"));
+    let said_of_invariant = said(|| invariant.simulate(3..4));
+    for said in [said_of_generator, said_of_invariant] {
+        assert!(said.contains("panicked: what now"), "{said}");
+        assert!(said.contains("SIXBELLS_SEED=3 cargo test"), "{said}");
+    }
+    counter().simulate(3..4);
+}
+
+#[test]
+fn a_test_of_nothing_does_not_pass() {
+    let counter = || Test::<Counter<NONE>>::new(|_| Op::Write(1));
+    assert!(said(|| counter().simulate(5..5)).contains("nothing was tested"));
+    let one = counter().nodes([1]).nemesis([Kind::Remove]).lasting(Duration::from_secs(2));
+    assert!(said(|| one.simulate(0..2)).contains("never fired in all seeds: [Remove]"));
+}
