@@ -91,7 +91,14 @@ fn lives_come_by_every_fault() {
         reached.extend(traces.reached.into_keys());
     }
     assert_eq!(ends.len(), 200, "each life is another");
-    assert_eq!(reached, BTreeSet::from(["a log failed", "a torn tail was found"]));
+    let every_fault = [
+        "a disk was full",
+        "a log failed",
+        "a sync failed",
+        "a torn tail was found",
+        "power failed during a disk operation",
+    ];
+    assert_eq!(reached, BTreeSet::from(every_fault));
 }
 
 #[test]
