@@ -120,8 +120,12 @@ pub(crate) const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 pub(crate) const PAYLOAD_BYTES_MAX: usize = 16 << 20;
 
 impl Config {
-    /// Refuses settings that contradict each other, naming both.
-    pub(crate) fn check(&self) -> Result<(), StartError> {
+    /// Refuses settings that contradict each other or are out of range. A node and a client do so when
+    /// they start.
+    ///
+    /// # Errors
+    /// [`StartError::Config`], naming what contradicts what.
+    pub fn check(&self) -> Result<(), StartError> {
         let Range { start, end } = self.election_timeout;
         let rules = [
             (self.heartbeat >= Duration::from_millis(1), "heartbeat is under 1 ms"),

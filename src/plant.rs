@@ -53,6 +53,8 @@ pub enum Bug {
     SnapshotWithoutMembership,
     /// A snapshot holds the machine, but not the table of what was answered.
     SnapshotWithoutSessions,
+    /// Who is to take the leadership over is not asked to.
+    TransferForgotten,
     /// A command whose reply was lost is called definitely not executed.
     UnknownAsDefinite,
     /// A restarted node does not remember for whom it voted.

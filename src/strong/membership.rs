@@ -26,6 +26,7 @@ use super::{Leader, Strong, Types, types::from_raft, write_error};
 use crate::{
     codec,
     error::Error,
+    plant::{Bug, planted},
     proposal::request_id,
     rpc::{self, Admin, Probe},
     runtime::Runtime,
@@ -249,7 +250,9 @@ impl<R: Runtime> Strong<R> {
             return Err(Error::Refused(format!("node {to} is not a voter")));
         }
         let stopped = |e: &dyn std::fmt::Display| Error::Stopped(e.to_string());
-        self.raft.trigger().transfer_leader(to).await.map_err(|e| stopped(&e))?;
+        if !planted(Bug::TransferForgotten) {
+            self.raft.trigger().transfer_leader(to).await.map_err(|e| stopped(&e))?;
+        }
         let deadline = deadline.min(R::Instant::now() + self.config.request_timeout);
         let mut metrics = self.raft.metrics();
         loop {

@@ -7,6 +7,11 @@
 //! - [`network`] delays, loses, repeats and reorders messages, and cuts links;
 //! - [`plan`] is everything that decides a run, as data, drawn from a seed; [`fault`] is what can be in
 //!   it, and [`shrink`] makes a failing one small; [`seeds`] runs many;
+//! - [`cluster`] is the real nodes on it, `operator` what is asked of them, [`nemesis`] what befalls
+//!   them, `clients` who use them; [`disk`] and [`log`] are what they write on;
+//! - [`run`] is one plan, in `phases`, to its verdict; [`campaign`] is many, [`bug`] what is planted in
+//!   them, [`workload`] what they do; [`test`] is the same for users, with a [`suite`] of their own on a
+//!   [`subject`] that a [`record`] is kept of;
 //! - [`observation`] is what all of these notice, and [`oracle`] judges it.
 //!
 //! Invariants:

@@ -4,7 +4,8 @@
 //! really happened: a fault that found nobody to hit is not counted.
 //!
 //! Invariants
-//! - each fault ends by itself, at its time, and takes back only what it did;
+//! - each fault ends by itself, at its time. One of links takes back only what it did; one of a host
+//!   (pause, clock, disk) ends every other of its kind there;
 //! - [`heal`] leaves nothing broken.
 //!
 //! Does not: choose what and when. The plan did.

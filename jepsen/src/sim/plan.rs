@@ -121,6 +121,10 @@ impl Default for Frame {
     }
 }
 
+/// More voters than anybody runs.
+const NODES_MAX: u64 = 9;
+const ACTIVE_MAX: Duration = Duration::from_secs(3_600);
+
 const fn millis(n: u64) -> Duration {
     Duration::from_millis(n)
 }
@@ -178,6 +182,41 @@ impl Plan {
                 self.calm.push(kind.draw(rng, self.nodes));
             }
         }
+    }
+
+    /// Refuses what no seed draws and no cluster can be: a plan may come from a file that somebody wrote.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn check(&self) -> Result<(), String> {
+        let probability = |p: f64| (0.0..=1.0).contains(&p);
+        let probable = |fault: &Fault| match *fault {
+            Fault::Loss(p) | Fault::Duplicates(p) => probability(p),
+            Fault::ClockRate(_, rate) => (0.01..=100.0).contains(&rate),
+            _ => true,
+        };
+        let faults = || self.steps.iter().map(|step| &step.fault).chain(&self.calm);
+        let rules = [
+            ((1..=NODES_MAX).contains(&self.nodes), "nodes: 1 to 9"),
+            ((1..=100).contains(&self.clients), "clients: 1 to 100"),
+            (self.operations <= 100_000, "operations: 100,000 at most"),
+            (self.active.max(self.think) <= ACTIVE_MAX, "active and think: an hour at most"),
+            (
+                self.links.delay.end.max(self.sync.end) <= millis(10_000),
+                "delay and sync: 10 s at most",
+            ),
+            (probability(self.links.loss), "links.loss: 0 to 1"),
+            (probability(self.links.duplicate), "links.duplicate: 0 to 1"),
+            (faults().all(probable), "a fault's probability or rate is out of range"),
+            (
+                self.steps.iter().all(|s| s.at <= ACTIVE_MAX && s.lasting <= ACTIVE_MAX),
+                "a step begins late or lasts long: an hour at most",
+            ),
+        ];
+        if let Some((_, broken)) = rules.iter().find(|(holds, _)| !holds) {
+            return Err((*broken).to_owned());
+        }
+        self.config().check().map_err(|error| error.to_string())
     }
 
     /// The kinds of fault in it.
@@ -240,6 +279,27 @@ mod tests {
         assert_ne!(plan, Plan::draw(8, &frame));
         let written = serde_json::to_string(&plan).unwrap();
         assert_eq!(serde_json::from_str::<Plan>(&written).unwrap(), plan);
+    }
+
+    #[test]
+    fn what_no_cluster_can_be_is_refused_and_what_is_drawn_is_not() {
+        let frame = Frame::default();
+        for seed in 0..300 {
+            assert_eq!(Plan::draw(seed, &frame).check(), Ok(()), "{seed}");
+        }
+        let refused = |change: fn(&mut Plan)| {
+            let mut plan = Plan::draw(1, &frame);
+            change(&mut plan);
+            plan.check().unwrap_err()
+        };
+        assert!(refused(|plan| plan.nodes = 0).contains("nodes"));
+        assert!(refused(|plan| plan.links.loss = f64::NAN).contains("loss"));
+        assert!(refused(|plan| plan.active = Duration::MAX).contains("active"));
+        assert!(refused(|plan| plan.limits.heartbeat = Duration::ZERO).contains("heartbeat"));
+        let step = |fault| Step { at: Duration::ZERO, lasting: Duration::ZERO, fault };
+        let mut plan = Plan::draw(1, &frame);
+        plan.steps.push(step(Fault::Loss(7.0)));
+        assert!(plan.check().unwrap_err().contains("probability"));
     }
 
     #[test]

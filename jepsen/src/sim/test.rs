@@ -170,7 +170,8 @@ impl<S: StateMachine> Test<S> {
     pub fn simulate(self, seeds: Range<u64>) {
         if let Some(plan) = env::var_os("SIXBELLS_PLAN") {
             let plan = fs::read(&plan).map_err(|error| error.to_string()).and_then(|bytes| {
-                serde_json::from_slice(&bytes).map_err(|error| error.to_string())
+                let plan: Plan = serde_json::from_slice(&bytes).map_err(|e| e.to_string())?;
+                plan.check().map(|()| plan)
             });
             match plan {
                 Ok(plan) => self.replay(&plan),

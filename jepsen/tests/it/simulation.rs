@@ -72,6 +72,11 @@ fn a_seed_has_the_same_trace_hash_in_every_process() {
 
 #[test]
 fn bad_arguments_are_bad_arguments() {
+    let folder = tempfile::tempdir().unwrap();
+    let senseless = folder.path().join("case.json");
+    let mut case = campaign().case(1);
+    case.plan.nodes = 0;
+    fs::write(&senseless, serde_json::to_vec(&case).unwrap()).unwrap();
     for arguments in [
         &["--seeds", "0"][..],
         &["--nemesis", "fire"],
@@ -80,6 +85,7 @@ fn bad_arguments_are_bad_arguments() {
         &["--nodes", "0"],
         &["--case", "no/such/file"],
         &["--case", "Cargo.toml"],
+        &["--case", senseless.to_str().unwrap()],
         &["--seed", "18446744073709551615", "--seeds", "2"],
     ] {
         let (code, said) = sim(arguments);
@@ -121,7 +127,7 @@ fn bugs_planted_outside_of_the_library_are_caught_within_their_budgets() {
         assert_eq!(clean, None, "{}, seed {}", planted.name, case.plan.seed);
         caught.insert(planted.name, violation.oracle);
     }
-    assert_eq!(caught.len(), 6, "{caught:?}");
+    assert_eq!(caught.len(), 7, "{caught:?}");
     assert_eq!(caught["unsynced-vote"], "election safety");
 }
 

@@ -36,6 +36,8 @@ bugs! { LIBRARY:
     "one-sided-quorum" Bug::Library(Lib::OneSidedQuorum), 300, &[3, 4, 5],
         &[Kind::Add, Kind::Remove, Kind::Partition, Kind::Loss], busy,
         "one side of a change of the members decides alone";
+    "transfer-forgotten" Bug::Library(Lib::TransferForgotten), 40, &[3], &[Kind::Transfer], busy,
+        "nobody is asked to take the leadership over";
     "committed-too-far" Bug::Library(Lib::CommittedTooFar), 60, &[3], CRASHES, busy,
         "a restarted node takes its whole log for committed";
     "leader-restore" Bug::Library(Lib::LeaderRestore), 100, &[3],

@@ -126,6 +126,8 @@ bugs! { OUTSIDE:
         "votes are promised before they are synced";
     "torn-tail" Bug::Log(LogBug::TornTailAccepted), 40, &[3], CRASHES, slow_syncs,
         "recovery takes a torn tail for entries";
+    "damage-cut" Bug::Log(LogBug::DamageCut), 40, &[3, 5], &[Kind::Rot], busy,
+        "recovery takes damage for a torn tail, and cuts it off";
     "sync-error-ignored" Bug::Log(LogBug::SyncErrorIgnored), 40, &[3],
         &[Kind::SyncFails, Kind::Power, Kind::Blackout], busy,
         "a failed sync is reported as done";

@@ -45,6 +45,8 @@ pub enum LogBug {
     UnsyncedVote,
     /// Recovery takes a torn tail for entries.
     TornTailAccepted,
+    /// Recovery takes damage for a torn tail, and cuts it off.
+    DamageCut,
     /// A failed sync is reported as done.
     SyncErrorIgnored,
     /// A write that found no room is reported as done.
@@ -117,7 +119,7 @@ impl SimLog {
         while at < bytes.len() {
             let (write, length) = match frame::read(&bytes[at..]) {
                 Some(found) => found,
-                None if at < synced => {
+                None if at < synced && bug != Some(LogBug::DamageCut) => {
                     let reason = "a record that was synced is not what was written".to_owned();
                     let offset = at as u64;
                     return Err(Damage { file: disk.path("log"), offset, reason }.into());

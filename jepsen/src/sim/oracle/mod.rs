@@ -155,11 +155,6 @@ impl Panel {
     pub fn coverage(&self) -> Vec<(&'static str, u64)> {
         self.oracles.iter().map(|oracle| (oracle.name(), oracle.looked())).collect()
     }
-
-    /// What all logs hold, as observed so far.
-    pub fn ledger(&self) -> &Ledger {
-        &self.ledger
-    }
 }
 
 /// A vote, in words.
