@@ -10,7 +10,7 @@
 //! - [`cluster`] is the real nodes on it, `operator` what is asked of them, [`nemesis`] what befalls
 //!   them, `clients` who use them; [`disk`] and [`log`] are what they write on;
 //! - [`run`] is one plan, in `phases`, to its verdict; [`campaign`] is many, [`bug`] what is planted in
-//!   them, [`workload`] what they do; [`test`] is the same for users, with a [`suite`] of their own on a
+//!   them, [`workload`] what they do; [`mod@test`] is the same for users, with a [`suite`] of their own on a
 //!   [`subject`] that a [`record`] is kept of;
 //! - [`observation`] is what all of these notice, and [`oracle`] judges it.
 //!
