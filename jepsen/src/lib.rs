@@ -27,18 +27,17 @@ pub mod bank;
 pub mod checker;
 pub mod cluster;
 pub mod generator;
-pub mod history;
 pub mod load;
 pub mod machine;
-pub mod model;
 pub mod nemesis;
 pub mod proxy;
 pub mod replicas;
-pub mod report;
 pub mod sim;
 pub mod store;
 pub mod trial;
 pub mod workload;
+
+pub use sixbells_checker::{history, model, report};
 
 /// The random source that generators draw from, in the version that they have to name.
 pub use rand;

@@ -1,96 +1,11 @@
 //! Checkers: from operations to a verdict.
 //!
-//! - [`linearizable`] looks for an order that a model accepts;
-//! - [`replay`] holds typed operations against the machine they ran on, along the log's order;
-//! - [`set`] looks for acknowledged elements that are missing from the final read;
-//! - [`set_order`] looks for reads of a set that no order explains;
-//! - [`stats`] counts, and refuses to call an empty history evidence.
-//!
-//! Invariants:
-//! - a [`Verdict`] is one of three; `Unknown` says what stood in the way, and is never green;
-//! - `Valid` says how much was checked, so that nobody mistakes an empty check for a passed one;
-//! - every checker takes a [`Budget`](budget::Budget) or runs in one pass;
-//! - bad input is an [`OpError`] with the position of the operation, never a verdict.
-//!
-//! Nothing here reads files or prints.
+//! What needs nothing of sixbells is a crate of its own, [`sixbells_checker`], and appears here under
+//! the same names. [`replay`] is the one that needs a [`StateMachine`](sixbells::StateMachine): it
+//! holds typed operations against the machine they ran on, along the log's order.
 
-pub mod budget;
-pub mod linearizable;
 pub mod replay;
-pub mod set;
-pub mod set_order;
-pub mod stats;
 
-use std::fmt;
-
-use crate::history::Value;
-
-/// What a checker found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Nothing contradicts the model.
-    Valid {
-        /// How many operations took part.
-        operations: usize,
-        /// How many objects (keys) were checked apart.
-        partitions: usize,
-    },
-    /// Something does.
-    Invalid {
-        /// What, and why.
-        explanation: Explanation,
-    },
-    /// It could not be decided.
-    Unknown {
-        /// What stood in the way.
-        why: String,
-    },
-}
-
-impl Verdict {
-    /// The verdict as one word: valid, invalid or unknown.
-    pub fn word(&self) -> &'static str {
-        match self {
-            Verdict::Valid { .. } => "valid",
-            Verdict::Invalid { .. } => "invalid",
-            Verdict::Unknown { .. } => "unknown",
-        }
-    }
-}
-
-/// Why a history is invalid, for a person.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Explanation {
-    /// The object concerned, if there are several.
-    pub key: Option<Value>,
-    /// The contradiction in one sentence.
-    pub sentence: String,
-    /// The operations that contradict each other, one a line, by time.
-    pub operations: Vec<String>,
-}
-
-impl fmt::Display for Explanation {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.key {
-            Some(key) => write!(out, "key {key}: {}", self.sentence),
-            None => out.write_str(&self.sentence),
-        }
-    }
-}
-
-/// An operation that no model or checker can read: bad input, not a verdict.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OpError {
-    /// Position of its invocation in the history.
-    pub index: usize,
-    /// What is wrong with it.
-    pub reason: String,
-}
-
-impl fmt::Display for OpError {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "operation at event {}: {}", self.index, self.reason)
-    }
-}
-
-impl std::error::Error for OpError {}
+pub use sixbells_checker::{
+    Explanation, OpError, Verdict, budget, linearizable, set, set_order, stats,
+};

@@ -1,19 +1,11 @@
-//! The harness tested from outside: its checkers, its nemesis, its command line.
+//! The harness tested from outside: its nemesis, its command line.
 //!
 //! One binary, one story a file:
-//! - `differential`: the search for linearizations against a judge that cannot be wrong;
-//! - `checkers`: each checker fails on a planted violation, and says why;
 //! - `histories`: recorded histories, from file to exit code;
 //! - `nemesis`: schedules against a cluster that only remembers;
 //! - `processes`: real runs through the binary, with real processes;
 //! - `simulation`: it follows from its seed, finds what is planted, and its kit says so.
-//!
-//! What several stories need stands here.
 
-#[cfg(test)]
-mod checkers;
-#[cfg(test)]
-mod differential;
 #[cfg(test)]
 mod histories;
 #[cfg(test)]
@@ -22,50 +14,3 @@ mod nemesis;
 mod processes;
 #[cfg(test)]
 mod simulation;
-
-use std::time::Duration;
-
-use sixbells_jepsen::checker::budget::Budget;
-use sixbells_jepsen::checker::{Verdict, linearizable};
-use sixbells_jepsen::history::{Clock, Operation, Outcome, Value};
-use sixbells_jepsen::model::{Model, RegisterOp};
-
-/// Something that happens at a point in time, for the histories made here.
-pub(crate) struct Attempt {
-    pub(crate) process: u64,
-    pub(crate) invoked: u64,
-    pub(crate) point: u64,
-    pub(crate) returned: u64,
-    pub(crate) op: RegisterOp,
-}
-
-pub(crate) fn budget() -> Budget {
-    Budget::new(Duration::from_secs(60), 1 << 30)
-}
-
-pub(crate) fn operation(
-    process: u64,
-    f: &str,
-    value: Value,
-    invoked: u64,
-    returned: Option<u64>,
-) -> Operation {
-    Operation {
-        index: 0,
-        process,
-        f: f.to_owned(),
-        input: value.clone(),
-        value,
-        invoked,
-        returned,
-        outcome: if returned.is_some() { Outcome::Ok } else { Outcome::Info },
-        node: None,
-        request: None,
-        error: None,
-    }
-}
-
-pub(crate) fn verdict(model: &impl Model, operations: &[Operation]) -> Verdict {
-    linearizable::check(model, operations, Clock::Nanoseconds, &mut budget())
-        .expect("the model knows its own operations")
-}

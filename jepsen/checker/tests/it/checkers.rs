@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use sixbells_jepsen::checker::budget::Budget;
-use sixbells_jepsen::checker::linearizable;
-use sixbells_jepsen::checker::{Verdict, set, stats::Stats};
-use sixbells_jepsen::history::{Clock, Operation, Outcome, Value};
-use sixbells_jepsen::model::{Independent, Register, RegisterOp, Set};
+use sixbells_checker::budget::Budget;
+use sixbells_checker::history::{Clock, Operation, Outcome, Value};
+use sixbells_checker::linearizable;
+use sixbells_checker::model::{Independent, Register, RegisterOp, Set};
+use sixbells_checker::{Verdict, set, stats::Stats};
 
 use crate::{Attempt, operation, verdict};
 

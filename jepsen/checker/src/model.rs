@@ -286,7 +286,7 @@ impl<M: Model> Model for Independent<M> {
 /// A set that only grows: add one element, read them all.
 ///
 /// Searching orders of a large set is slow, because states are large; where each element is added
-/// once, [`crate::checker::set_order`] judges long histories in one pass instead.
+/// once, [`crate::set_order`] judges long histories in one pass instead.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Set;
 

@@ -22,7 +22,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Entry;
-use crate::checker::budget::{Budget, Exhausted};
+use crate::budget::{Budget, Exhausted};
 use crate::model::Model;
 
 /// What the search found.

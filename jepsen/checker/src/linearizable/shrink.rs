@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use super::search::{Outcome, search};
 use super::{Entry, without_unobserved};
-use crate::checker::budget::Budget;
+use crate::budget::Budget;
 use crate::model::{Effect, Model};
 
 /// How long one subset may take. A subset is smaller than what was just refuted, so most take far

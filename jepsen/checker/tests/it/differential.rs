@@ -3,18 +3,18 @@
 //! A checker is the one part of a test kit that nobody checks. So it is compared with a plain walk
 //! over all permutations, on thousands of small random histories.
 //!
-//! `SIXBELLS_SEED=7 cargo test -p sixbells-jepsen --test it differential` replays one seed.
+//! `SIXBELLS_SEED=7 cargo test -p sixbells-checker --test it differential` replays one seed.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use sixbells_jepsen::checker::budget::Budget;
-use sixbells_jepsen::checker::linearizable::{self, search, shrink};
-use sixbells_jepsen::checker::{Verdict, set_order};
-use sixbells_jepsen::history::{Clock, Operation, Outcome, Value};
-use sixbells_jepsen::model::{Model, Register, RegisterOp, Set};
+use sixbells_checker::budget::Budget;
+use sixbells_checker::history::{Clock, Operation, Outcome, Value};
+use sixbells_checker::linearizable::{self, search, shrink};
+use sixbells_checker::model::{Model, Register, RegisterOp, Set};
+use sixbells_checker::{Verdict, set_order};
 
 use crate::{Attempt, budget, operation, verdict};
 
@@ -148,7 +148,7 @@ fn the_search_agrees_with_a_walk_over_all_permutations() {
             plant_a_stale_read(&mut rng, &mut operations);
         }
         let replay = format!(
-            "replay: SIXBELLS_SEED={seed} cargo test -p sixbells-jepsen --test it differential\n{:#?}",
+            "replay: SIXBELLS_SEED={seed} cargo test -p sixbells-checker --test it differential\n{:#?}",
             for_the_judge(&operations)
         );
         let expected = some_order(&for_the_judge(&operations), 0, None);

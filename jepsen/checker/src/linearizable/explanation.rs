@@ -15,7 +15,7 @@
 //!   of the history.
 
 use super::Entry;
-use crate::checker::Explanation;
+use crate::Explanation;
 use crate::history::{Clock, Operation, Value};
 use crate::model::{Effect, Model};
 

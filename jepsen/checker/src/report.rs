@@ -17,10 +17,10 @@ use std::process::ExitCode;
 
 use serde_json::{Value as Json, json};
 
-use crate::checker::linearizable::explanation::duration;
-use crate::checker::stats::{FunctionStats, Stats};
-use crate::checker::{Explanation, Verdict};
 use crate::history::jsonl;
+use crate::linearizable::explanation::duration;
+use crate::stats::{FunctionStats, Stats};
+use crate::{Explanation, Verdict};
 
 /// How a command ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,0 +1,29 @@
+//! Checkers of recorded histories: from operations to a verdict.
+//!
+//! Usable without sixbells: nothing here knows what was tested, or how. The parts, in the order data
+//! flows through them:
+//!
+//! - [`history`] records what happened, and reads what others recorded;
+//! - [`model`] says what a correct object would have answered;
+//! - [`linearizable`] looks for an order that a model accepts;
+//! - [`set`] looks for acknowledged elements that are missing from the final read;
+//! - [`set_order`] looks for reads of a set that no order explains;
+//! - [`stats`] counts, and refuses to call an empty history evidence;
+//! - [`report`] puts it all into words.
+//!
+//! Invariants:
+//! - a [`Verdict`] is one of three, and unknown is never green;
+//! - every checker takes a [`Budget`](budget::Budget) or runs in one pass;
+//! - bad input is an [`OpError`] with the position of the operation, never a verdict.
+
+pub mod budget;
+pub mod history;
+pub mod linearizable;
+pub mod model;
+pub mod report;
+pub mod set;
+pub mod set_order;
+pub mod stats;
+mod verdict;
+
+pub use verdict::{Explanation, OpError, Verdict};

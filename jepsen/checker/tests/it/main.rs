@@ -1,0 +1,59 @@
+//! The checkers tested from outside.
+//!
+//! One binary, one story a file:
+//! - `differential`: the search for linearizations against a judge that cannot be wrong;
+//! - `checkers`: each checker fails on a planted violation, and says why.
+//!
+//! What several stories need stands here.
+
+#[cfg(test)]
+mod checkers;
+#[cfg(test)]
+mod differential;
+
+use std::time::Duration;
+
+use sixbells_checker::budget::Budget;
+use sixbells_checker::history::{Clock, Operation, Outcome, Value};
+use sixbells_checker::model::{Model, RegisterOp};
+use sixbells_checker::{Verdict, linearizable};
+
+/// Something that happens at a point in time, for the histories made here.
+pub(crate) struct Attempt {
+    pub(crate) process: u64,
+    pub(crate) invoked: u64,
+    pub(crate) point: u64,
+    pub(crate) returned: u64,
+    pub(crate) op: RegisterOp,
+}
+
+pub(crate) fn budget() -> Budget {
+    Budget::new(Duration::from_secs(60), 1 << 30)
+}
+
+pub(crate) fn operation(
+    process: u64,
+    f: &str,
+    value: Value,
+    invoked: u64,
+    returned: Option<u64>,
+) -> Operation {
+    Operation {
+        index: 0,
+        process,
+        f: f.to_owned(),
+        input: value.clone(),
+        value,
+        invoked,
+        returned,
+        outcome: if returned.is_some() { Outcome::Ok } else { Outcome::Info },
+        node: None,
+        request: None,
+        error: None,
+    }
+}
+
+pub(crate) fn verdict(model: &impl Model, operations: &[Operation]) -> Verdict {
+    linearizable::check(model, operations, Clock::Nanoseconds, &mut budget())
+        .expect("the model knows its own operations")
+}
