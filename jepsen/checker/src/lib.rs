@@ -17,9 +17,12 @@
 //! - bad input is an [`OpError`] with the position of the operation, never a verdict.
 
 pub mod budget;
+pub mod call;
+pub mod datum;
 pub mod history;
 pub mod linearizable;
 pub mod model;
+pub mod moment;
 pub mod report;
 pub mod set;
 pub mod set_order;

@@ -18,7 +18,7 @@ use std::process::ExitCode;
 use serde_json::{Value as Json, json};
 
 use crate::history::jsonl;
-use crate::linearizable::explanation::duration;
+use crate::moment::duration;
 use crate::stats::{FunctionStats, Stats};
 use crate::{Explanation, Verdict};
 

@@ -18,9 +18,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::linearizable::explanation::duration;
 use super::{Explanation, Verdict};
 use crate::history::{Clock, Operation, Outcome, Value};
+use crate::moment::duration;
 
 /// A read and what it saw.
 type Read<'a> = (&'a Operation, BTreeSet<&'a Value>);
