@@ -33,6 +33,8 @@ pub enum Exhausted {
     Time(Duration),
     /// The memory, in bytes.
     Memory(usize),
+    /// The room of every search: too many calls at once for the one, too much memory for the other.
+    Room,
 }
 
 impl fmt::Display for Exhausted {
@@ -44,6 +46,7 @@ impl fmt::Display for Exhausted {
             Exhausted::Memory(limit) => {
                 write!(out, "the memory budget of {} MiB ran out", limit >> 20)
             }
+            Exhausted::Room => write!(out, "too many calls were in flight at once"),
         }
     }
 }
@@ -89,8 +92,13 @@ impl Budget {
         }
     }
 
-    /// Gives back everything taken.
-    pub fn release(&mut self) {
-        self.bytes = 0;
+    /// Gives memory back.
+    pub fn give(&mut self, bytes: usize) {
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+
+    /// How much memory may be taken at once.
+    pub fn bytes_max(&self) -> usize {
+        self.bytes_max
     }
 }

@@ -19,6 +19,7 @@
 pub mod budget;
 pub mod call;
 pub mod datum;
+pub mod generate;
 pub mod history;
 pub mod linearizable;
 pub mod model;

@@ -17,7 +17,6 @@ use std::process::ExitCode;
 
 use serde_json::{Value as Json, json};
 
-use crate::history::jsonl;
 use crate::moment::duration;
 use crate::stats::{FunctionStats, Stats};
 use crate::{Explanation, Verdict};
@@ -266,8 +265,7 @@ fn check_json(check: &Check) -> Json {
             json["operations"] = (*operations).into();
             json["partitions"] = (*partitions).into();
         }
-        Verdict::Invalid { explanation: Explanation { key, sentence, operations } } => {
-            let key = key.as_ref().map(jsonl::to_json);
+        Verdict::Invalid { explanation: Explanation { key, sentence, operations, .. } } => {
             json["explanation"] =
                 json!({ "key": key, "sentence": sentence, "operations": operations });
         }
@@ -293,8 +291,7 @@ mod tests {
     fn the_exit_code_is_never_greener_than_the_worst_finding() {
         let valid = Verdict::Valid { operations: 3, partitions: 1 };
         let unknown = Verdict::Unknown { why: "too hard".to_owned() };
-        let explanation =
-            Explanation { key: None, sentence: "because".to_owned(), operations: Vec::new() };
+        let explanation = Explanation { sentence: "because".to_owned(), ..Explanation::default() };
         let invalid = Verdict::Invalid { explanation };
         assert_eq!(report(&[]).exit(), Exit::HarnessFailure);
         assert_eq!(report(std::slice::from_ref(&valid)).exit(), Exit::Valid);

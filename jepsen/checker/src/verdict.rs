@@ -7,8 +7,6 @@
 
 use std::fmt;
 
-use crate::history::Value;
-
 /// What a checker found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -43,14 +41,16 @@ impl Verdict {
 }
 
 /// Why a history is invalid, for a person.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Explanation {
     /// The object concerned, if there are several.
-    pub key: Option<Value>,
+    pub key: Option<String>,
     /// The contradiction in one sentence.
     pub sentence: String,
     /// The operations that contradict each other, one a line, by time.
     pub operations: Vec<String>,
+    /// Their positions in what was checked.
+    pub calls: Vec<usize>,
 }
 
 impl fmt::Display for Explanation {

@@ -88,6 +88,10 @@ impl<M: Model> Model for Keyed<M> {
         self.inner.initial_value()
     }
 
+    fn value_words(&self, value: Datum) -> String {
+        self.inner.value_words(value)
+    }
+
     fn decide(&self, object: &Object<'_, Self::Input, M::Output>) -> Option<Decision> {
         self.inner.decide(&object.map(|keyed| &keyed.input))
     }

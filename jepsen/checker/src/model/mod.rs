@@ -87,6 +87,11 @@ pub trait Model {
         Datum::NIL
     }
 
+    /// Such a value in words.
+    fn value_words(&self, value: Datum) -> String {
+        format!("{value:?}")
+    }
+
     /// A procedure of the model's own, tried before any search; `None` if it does not apply. What it
     /// finds is verified where that can be done in one pass: an order is replayed.
     fn decide(&self, _object: &Object<'_, Self::Input, Self::Output>) -> Option<Decision> {

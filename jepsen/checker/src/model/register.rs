@@ -91,6 +91,10 @@ impl Model for Register {
         self.initial
     }
 
+    fn value_words(&self, value: Datum) -> String {
+        self.shown(value).to_string()
+    }
+
     fn words(&self, input: &RegisterInput, output: Option<&Datum>) -> Words {
         let (verb, noun) = match input {
             RegisterInput::Read => {
@@ -117,7 +121,7 @@ impl HistoryModel for Register {
             "read" | "r" => {
                 // A crashed read saw nothing; what its invocation carried is no result.
                 let saw = (action.outcome == Outcome::Ok)
-                    .then(|| self.value(&action.value))
+                    .then(|| self.value(action.value))
                     .transpose()?;
                 return Ok((RegisterInput::Read, saw));
             }

@@ -13,10 +13,11 @@ mod differential;
 
 use std::time::Duration;
 
+use sixbells_checker::Verdict;
 use sixbells_checker::budget::Budget;
 use sixbells_checker::history::{Clock, Operation, Outcome, Value};
-use sixbells_checker::model::{Model, RegisterOp};
-use sixbells_checker::{Verdict, linearizable};
+use sixbells_checker::linearizable::check_operations;
+use sixbells_checker::model::HistoryModel;
 
 /// Something that happens at a point in time, for the histories made here.
 pub(crate) struct Attempt {
@@ -25,6 +26,14 @@ pub(crate) struct Attempt {
     pub(crate) point: u64,
     pub(crate) returned: u64,
     pub(crate) op: RegisterOp,
+}
+
+/// What a register is asked, here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RegisterOp {
+    Read(Option<i64>),
+    Write(Option<i64>),
+    Cas(Option<i64>, Option<i64>),
 }
 
 pub(crate) fn budget() -> Budget {
@@ -53,7 +62,7 @@ pub(crate) fn operation(
     }
 }
 
-pub(crate) fn verdict(model: &impl Model, operations: &[Operation]) -> Verdict {
-    linearizable::check(model, operations, Clock::Nanoseconds, &mut budget())
-        .expect("the model knows its own operations")
+pub(crate) fn verdict(mut model: impl HistoryModel, operations: &[Operation]) -> Verdict {
+    let found = check_operations(&mut model, operations, Clock::Nanoseconds, &[], &mut budget());
+    found.expect("the model knows its own operations").into()
 }

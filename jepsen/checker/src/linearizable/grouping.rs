@@ -1,0 +1,158 @@
+//! The calls of a history by object.
+//!
+//! One pass names the objects and counts their calls, a second one puts each call where it belongs:
+//! both walk the history from front to back, which is what memory is fast at.
+//!
+//! Invariants: the calls of an object stand by invocation, and as in the history where that is equal;
+//! crashed calls that only read are left out, and so are objects of which nothing is known to have
+//! happened: neither has anything to say.
+
+use hashbrown::HashMap;
+use rustc_hash::FxBuildHasher;
+
+use super::machine::number;
+use super::touch::Touch;
+use crate::call::Call;
+use crate::model::Model;
+
+/// Calls by object.
+#[derive(Debug)]
+pub(super) struct Grouping<K> {
+    pub(super) keys: Vec<K>,
+    /// By object: where its calls end among the members; they begin where those before it end.
+    ends: Vec<usize>,
+    /// Calls by their position in the history.
+    pub(super) members: Vec<u32>,
+    /// Whether some process made a call at the instant when its last one returned.
+    pub(super) coarse: bool,
+    in_order: bool,
+}
+
+/// No object: the call says nothing.
+const SILENT: u32 = u32::MAX;
+
+impl<K: Clone + Eq + std::hash::Hash> Grouping<K> {
+    /// Groups a history. The error says why it is none.
+    pub(super) fn new<M: Model<Key = K>>(
+        calls: &[Call<M::Input, M::Output>],
+        model: &M,
+    ) -> Result<Self, String> {
+        let mut objects: HashMap<K, u32, FxBuildHasher> = HashMap::default();
+        let mut last: HashMap<u64, u64, FxBuildHasher> = HashMap::default();
+        let mut grouping = Self {
+            keys: Vec::new(),
+            ends: Vec::new(),
+            members: Vec::new(),
+            coarse: false,
+            in_order: true,
+        };
+        let mut sizes: Vec<(usize, bool)> = Vec::new();
+        let mut owners = Vec::with_capacity(calls.len());
+        let mut latest = 0;
+        for (at, call) in calls.iter().enumerate() {
+            grouping.coarse |= well_formed(at, call, &mut last)?;
+            grouping.in_order &= latest <= call.invoked;
+            latest = call.invoked;
+            if call.returned.is_none() && model.read_only(&call.input) {
+                owners.push(SILENT);
+                continue;
+            }
+            let key = model.key(&call.input);
+            let object = match objects.get(&key) {
+                Some(object) => *object,
+                None => {
+                    let object = number(grouping.keys.len());
+                    objects.insert(key.clone(), object);
+                    grouping.keys.push(key);
+                    sizes.push((0, false));
+                    object
+                }
+            };
+            let size = &mut sizes[object as usize];
+            *size = (size.0 + 1, size.1 || call.returned.is_some());
+            owners.push(object);
+        }
+        grouping.place(&owners, &sizes);
+        Ok(grouping)
+    }
+
+    fn place(&mut self, owners: &[u32], sizes: &[(usize, bool)]) {
+        let mut begins = Vec::with_capacity(sizes.len());
+        let mut total = 0;
+        for (size, speaks) in sizes {
+            begins.push(total);
+            total += if *speaks { *size } else { 0 };
+            self.ends.push(total);
+        }
+        self.members.resize(total, 0);
+        for (call, owner) in (0_u32..).zip(owners) {
+            if *owner == SILENT || !sizes[*owner as usize].1 {
+                continue;
+            }
+            let place = &mut begins[*owner as usize];
+            self.members[*place] = call;
+            *place += 1;
+        }
+    }
+
+    /// Puts the calls of each object by invocation, if the history was not.
+    pub(super) fn sort<I, O>(&mut self, calls: &[Call<I, O>]) {
+        if self.in_order {
+            return;
+        }
+        let mut begin = 0;
+        for end in &self.ends {
+            self.members[begin..*end].sort_by_key(|call| (calls[*call as usize].invoked, *call));
+            begin = *end;
+        }
+    }
+
+    /// The objects that have something to say.
+    pub(super) fn objects(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.keys.len()).filter(|object| !self.range(*object).is_empty())
+    }
+
+    /// Where an object's calls stand among the members.
+    pub(super) fn range(&self, object: usize) -> std::ops::Range<usize> {
+        let begin = object.checked_sub(1).map_or(0, |before| self.ends[before]);
+        begin..self.ends[object]
+    }
+
+    /// The calls of an object.
+    pub(super) fn members(&self, object: usize) -> &[u32] {
+        &self.members[self.range(object)]
+    }
+}
+
+/// The touches of a history by object; `None` if its states are more than a value.
+pub(super) fn touches<M: Model>(
+    calls: &[Call<M::Input, M::Output>],
+    model: &M,
+    grouping: &Grouping<M::Key>,
+) -> Option<Vec<Touch>> {
+    let mut touches = vec![Touch::NOTHING; grouping.members.len()];
+    for (call, touch) in grouping.members.iter().zip(&mut touches) {
+        let call = &calls[*call as usize];
+        let effect = model.effect(&call.input, call.answer())?;
+        *touch = Touch::new(effect, call.invoked, call.returned).unwrap_or(Touch::NOTHING);
+    }
+    Some(touches)
+}
+
+/// Whether the call began in the instant in which its process' last one returned; the error says why
+/// there can be no such call.
+fn well_formed<I, O>(
+    at: usize,
+    call: &Call<I, O>,
+    last: &mut HashMap<u64, u64, FxBuildHasher>,
+) -> Result<bool, String> {
+    let Call { process, invoked, returned, .. } = *call;
+    if returned.is_some_and(|returned| returned < invoked) {
+        return Err(format!("call {at} of process {process} returned before it was invoked"));
+    }
+    if invoked >= u64::MAX - 1 {
+        return Err(format!("call {at} of process {process} has no time"));
+    }
+    let last = last.insert(process, returned.unwrap_or(u64::MAX));
+    Ok(last == Some(invoked))
+}

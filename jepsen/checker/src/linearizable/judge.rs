@@ -1,0 +1,250 @@
+//! The portfolio: which algorithm decides which object, and what becomes of their answers.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::explanation::{Context, Story};
+use super::grouping::{self, Grouping};
+use super::object::{NEVER, Object, ObjectCall, Piece};
+use super::scratch::Scratch;
+use super::touch::Touch;
+use super::{Method, Order, Verdict, Witness, log_order, opaque, register, shrink, ties};
+use crate::budget::{Budget, Exhausted};
+use crate::call::Call;
+use crate::model::Model;
+
+/// How long finding a short explanation may take, once the verdict is known.
+const EXPLAIN_TIME: Duration = Duration::from_secs(5);
+
+/// Judges a history; times are nanoseconds, and nothing is known of nodes.
+pub fn check<M: Model>(
+    calls: &[Call<M::Input, M::Output>],
+    model: &M,
+    budget: &mut Budget,
+) -> Verdict {
+    check_in(calls, model, &Context::default(), budget)
+}
+
+/// Judges a history. What `context` knows besides the calls goes into explanations.
+pub fn check_in<M: Model>(
+    calls: &[Call<M::Input, M::Output>],
+    model: &M,
+    context: &Context<'_>,
+    budget: &mut Budget,
+) -> Verdict {
+    let mut grouping = match Grouping::new(calls, model) {
+        Ok(grouping) => grouping,
+        Err(why) => return Verdict::Unknown { why },
+    };
+    grouping.sort(calls);
+    Judge { calls, model, context, grouping }.judge(budget)
+}
+
+struct Judge<'a, M: Model> {
+    calls: &'a [Call<M::Input, M::Output>],
+    model: &'a M,
+    context: &'a Context<'a>,
+    grouping: Grouping<M::Key>,
+}
+
+/// What became of one object. Calls by their position among its members.
+enum Decided {
+    Order(Vec<u32>, Method),
+    Violation { core: Vec<u32>, argument: Vec<Piece>, method: Method },
+}
+
+/// One object, as far as it was looked at.
+struct Part<'a, I, O> {
+    object: Object<'a, I, O>,
+    before: BTreeMap<u32, u32>,
+}
+
+impl<M: Model> Judge<'_, M> {
+    fn judge(&self, budget: &mut Budget) -> Verdict {
+        let mut objects: Vec<usize> = self.grouping.objects().collect();
+        if objects.is_empty() {
+            let why = "the history has no operation that could be judged".to_owned();
+            return Verdict::Unknown { why };
+        }
+        let touches = match self.grouping.coarse {
+            false => grouping::touches(self.calls, self.model, &self.grouping),
+            true => None,
+        };
+        let mut scratch = Scratch::default();
+        let mut found: Vec<Option<Order>> = vec![None; self.grouping.keys.len()];
+        let mut hard = Vec::new();
+        // The quick methods see every object before the slow ones see any.
+        for &object in &objects {
+            match self.quick(object, touches.as_deref(), &mut scratch) {
+                Some(Decided::Order(order, method)) => {
+                    found[object] = Some(self.order(object, order, method));
+                }
+                Some(violation) => return self.violation(object, violation, budget),
+                None => hard.push(object),
+            }
+        }
+        hard.sort_by_key(|object| self.grouping.members(*object).len());
+        let mut undecided = None;
+        for object in hard {
+            match self.slow(object, touches.as_deref(), &mut scratch, budget) {
+                Ok(Decided::Order(order, method)) => {
+                    found[object] = Some(self.order(object, order, method));
+                }
+                Ok(violation) => return self.violation(object, violation, budget),
+                Err(why) => {
+                    undecided.get_or_insert_with(|| self.undecided(object, why));
+                }
+            }
+        }
+        if let Some(why) = undecided {
+            return Verdict::Unknown { why };
+        }
+        objects.sort_unstable();
+        Verdict::Linearizable { witness: Witness { orders: found.into_iter().flatten().collect() } }
+    }
+
+    fn quick(
+        &self,
+        object: usize,
+        touches: Option<&[Touch]>,
+        scratch: &mut Scratch,
+    ) -> Option<Decided> {
+        let members = self.grouping.members(object);
+        let indexes = || members.iter().map(|call| self.calls[*call as usize].log_index);
+        if indexes().any(|index| index.is_some()) {
+            let part = self.part(object);
+            let indexes: Vec<_> = indexes().collect();
+            if let Some(order) = log_order::decide(self.model, &part.object, &part.before, &indexes)
+            {
+                return Some(Decided::Order(order, Method::LogOrder));
+            }
+        }
+        let touches = &touches?[self.grouping.range(object)];
+        let initial = self.model.initial_value().bits();
+        Some(match register::decide_unique(touches, initial, scratch)? {
+            register::Found::Order(order) => Decided::Order(order, Method::Zones),
+            register::Found::Contradiction(core) => {
+                let core = shrink::core(touches, initial, &core);
+                Decided::Violation { core, argument: Vec::new(), method: Method::Zones }
+            }
+            register::Found::Impossible { .. } => return None,
+        })
+    }
+
+    fn slow(
+        &self,
+        object: usize,
+        touches: Option<&[Touch]>,
+        scratch: &mut Scratch,
+        budget: &mut Budget,
+    ) -> Result<Decided, Exhausted> {
+        let mut part = None;
+        let mut before = BTreeMap::new();
+        let coarse;
+        let touches = match touches {
+            Some(touches) => Some(&touches[self.grouping.range(object)]),
+            None => {
+                let made = part.insert(self.part(object));
+                before.clone_from(&made.before);
+                coarse = self.coarse_touches(made);
+                coarse.as_deref()
+            }
+        };
+        if let Some(touches) = touches {
+            let initial = self.model.initial_value().bits();
+            let (found, method) = register::decide(touches, initial, &before, scratch, budget)?;
+            match found {
+                register::Found::Order(order) => return Ok(Decided::Order(order, method)),
+                register::Found::Contradiction(core) => {
+                    let core = shrink::core(touches, initial, &core);
+                    return Ok(Decided::Violation { core, argument: Vec::new(), method });
+                }
+                register::Found::Impossible { until } => {
+                    let mut spare = budget.slice(EXPLAIN_TIME);
+                    let core = shrink::registers(touches, initial, &before, until, &mut spare);
+                    return Ok(Decided::Violation { core, argument: Vec::new(), method });
+                }
+            }
+        }
+        let part = part.unwrap_or_else(|| self.part(object));
+        let (found, method) = opaque::decide(self.model, &part.object, &part.before, budget)?;
+        Ok(match found {
+            opaque::Found::Order(order) => Decided::Order(order, method),
+            opaque::Found::Contradiction(why) => {
+                Decided::Violation { core: why.calls, argument: why.argument, method }
+            }
+            opaque::Found::Impossible { until } => {
+                let mut spare = budget.slice(EXPLAIN_TIME);
+                let core = shrink::calls(self.model, &part.object, &part.before, until, &mut spare);
+                Decided::Violation { core, argument: Vec::new(), method }
+            }
+        })
+    }
+
+    /// The calls of an object, with ranks for times where the clock was too coarse.
+    fn part(&self, object: usize) -> Part<'_, M::Input, M::Output> {
+        let members = || self.grouping.members(object).iter().map(|at| &self.calls[*at as usize]);
+        let mut calls: Vec<_> = members()
+            .map(|call| ObjectCall {
+                input: &call.input,
+                output: call.answer(),
+                invoked: call.invoked,
+                returned: call.returned.unwrap_or(NEVER),
+            })
+            .collect();
+        let mut before = BTreeMap::new();
+        if self.grouping.coarse {
+            let times: Vec<_> = members()
+                .map(|call| (call.process, call.invoked, call.returned.unwrap_or(NEVER)))
+                .collect();
+            let ranks = ties::rank(&times);
+            for (call, span) in calls.iter_mut().zip(&ranks.spans) {
+                (call.invoked, call.returned) = *span;
+            }
+            before = ranks.before;
+        }
+        Part { object: Object { calls }, before }
+    }
+
+    /// The touches of an object whose times were replaced by ranks.
+    fn coarse_touches(&self, part: &Part<'_, M::Input, M::Output>) -> Option<Vec<Touch>> {
+        let touch = |call: &ObjectCall<'_, M::Input, M::Output>| {
+            let effect = self.model.effect(call.input, call.output)?;
+            let returned = call.happened().then_some(call.returned);
+            Some(Touch::new(effect, call.invoked, returned).unwrap_or(Touch::NOTHING))
+        };
+        part.object.calls.iter().map(touch).collect()
+    }
+
+    fn order(&self, object: usize, order: Vec<u32>, method: Method) -> Order {
+        let members = self.grouping.members(object);
+        let calls = order.into_iter().map(|at| members[at as usize]).collect();
+        Order { calls, judged: members.len(), method }
+    }
+
+    fn violation(&self, object: usize, decided: Decided, _budget: &Budget) -> Verdict {
+        let Decided::Violation { core, argument, method } = decided else {
+            unreachable!("an order is no violation")
+        };
+        let members = self.grouping.members(object);
+        let story = Story {
+            model: self.model,
+            calls: self.calls,
+            context: self.context,
+            members,
+            core: &core,
+            argument: &argument,
+        };
+        let key = self.model.key_words(&self.grouping.keys[object]);
+        Verdict::Violation { explanation: story.explain(key), method }
+    }
+
+    fn undecided(&self, object: usize, why: Exhausted) -> String {
+        let size = self.grouping.members(object).len();
+        let key = self.model.key_words(&self.grouping.keys[object]);
+        let key = key.map_or(String::new(), |key| format!(" at key {key}"));
+        let advice =
+            "fewer clients or fewer operations per key make it easier, and so do unique values";
+        format!("{why}{key} ({size} operations); {advice}")
+    }
+}

@@ -1,0 +1,195 @@
+//! Shrinks an impossible history to a small one that is impossible for the same reason.
+//!
+//! In go the calls of one object and how far any branch of the search came; out come the positions of a
+//! subset that has no order either, from which nothing more was taken. It is found by delta debugging
+//! (Zeller and Hildebrandt, "Simplifying and Isolating Failure-Inducing Input", IEEE TSE 28(2), 2002,
+//! section 3): take away halves, then quarters, and so on down to single calls, as long as what is left
+//! stays impossible.
+//!
+//! What may be taken away is what leaves every order of the whole an order of the rest:
+//! - of registers, a call whose value nobody in the rest observes. So with a writer go all that observed
+//!   it, and "a read of 17" alone is not the contradiction of every history with one;
+//! - of other models, a call that only reads. Nothing is known of what others change, so they stay; but
+//!   when they returned and what they answered can be forgotten, which leaves a call that may have taken
+//!   effect at any time after its start, or never.
+//!
+//! Invariants: the result is impossible by itself; what the budget cannot decide is not taken away.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use super::object::{NEVER, Object};
+use super::opaque;
+use super::register::{self, Found};
+use super::scratch::Scratch;
+use super::touch::{NOTHING, Touch};
+use crate::budget::Budget;
+use crate::model::Model;
+
+/// How long a subset may take at first, and how many times longer than the last one that was refuted.
+/// A subset is smaller than what was refuted before, so one that takes much longer has an order, most
+/// likely, and is left alone.
+const SUBSET_TIME: Duration = Duration::from_millis(500);
+const SUBSET_TIMES: u32 = 4;
+/// How long each may take in any case.
+const SUBSET_TIME_MIN: Duration = Duration::from_millis(1);
+
+/// How long a contradiction that is small already may be made smaller.
+const CORE_TIME: Duration = Duration::from_millis(200);
+
+/// How long the next subset may take.
+struct Patience(Duration);
+
+impl Patience {
+    fn slice(&self, budget: &Budget) -> Budget {
+        budget.slice(self.0.max(SUBSET_TIME_MIN))
+    }
+}
+
+/// A minimal part of a small contradiction.
+pub(super) fn core(touches: &[Touch], initial: u64, core: &[u32]) -> Vec<u32> {
+    let part: Vec<Touch> = core.iter().map(|at| touches[*at as usize]).collect();
+    let mut budget = Budget::new(CORE_TIME, usize::MAX);
+    let smaller = registers(&part, initial, &BTreeMap::new(), NEVER, &mut budget);
+    smaller.into_iter().map(|at| core[at as usize]).collect()
+}
+
+/// A minimal impossible part of these touches.
+pub(super) fn registers(
+    touches: &[Touch],
+    initial: u64,
+    before: &BTreeMap<u32, u32>,
+    until: u64,
+    budget: &mut Budget,
+) -> Vec<u32> {
+    let reached = (0_u32..).zip(touches).filter(|(_, touch)| touch.invoked <= until);
+    let all: BTreeSet<u32> = reached.map(|(at, _)| at).collect();
+    let mut scratch = Scratch::default();
+    let mut impossible = |kept: &BTreeSet<u32>, patience: &Patience, budget: &Budget| {
+        let members: Vec<u32> = kept.iter().copied().collect();
+        let part: Vec<Touch> = members.iter().map(|at| touches[*at as usize]).collect();
+        let place = |at: &u32| members.binary_search(at).ok().map(super::machine::number);
+        let pairs =
+            before.iter().filter_map(|(second, first)| Some((place(second)?, place(first)?)));
+        let (before, mut slice) = (pairs.collect(), patience.slice(budget));
+        let found = register::decide(&part, initial, &before, &mut scratch, &mut slice);
+        match found {
+            Ok((Found::Contradiction(core), _)) => {
+                Some(core.into_iter().map(|at| members[at as usize]).collect())
+            }
+            Ok((Found::Impossible { .. }, _)) => Some(kept.clone()),
+            _ => None,
+        }
+    };
+    let observers = Observers::of(touches);
+    let without = |kept: &BTreeSet<u32>, part: &[u32]| observers.without(kept, part);
+    minimize(all, &mut impossible, without, budget).into_iter().collect()
+}
+
+/// By value: the touches that observe it.
+struct Observers<'a> {
+    touches: &'a [Touch],
+    by_value: BTreeMap<u64, Vec<u32>>,
+}
+
+impl<'a> Observers<'a> {
+    fn of(touches: &'a [Touch]) -> Self {
+        let mut by_value: BTreeMap<u64, Vec<u32>> = BTreeMap::new();
+        for (at, touch) in (0_u32..).zip(touches).filter(|(_, touch)| touch.observes != NOTHING) {
+            by_value.entry(touch.observes).or_default().push(at);
+        }
+        Self { touches, by_value }
+    }
+
+    /// What stays when `part` goes, and with it, again and again, all that observed what it wrote.
+    fn without(&self, kept: &BTreeSet<u32>, part: &[u32]) -> BTreeSet<u32> {
+        let mut rest = kept.clone();
+        let mut gone: Vec<u32> = part.to_vec();
+        while let Some(removed) = gone.pop() {
+            if !rest.remove(&removed) {
+                continue;
+            }
+            if let Some(observers) = self.by_value.get(&self.touches[removed as usize].writes) {
+                gone.extend(observers);
+            }
+        }
+        rest
+    }
+}
+
+/// The calls of any model that contradict each other, whatever the others were told.
+pub(super) fn calls<M: Model>(
+    model: &M,
+    object: &Object<'_, M::Input, M::Output>,
+    before: &BTreeMap<u32, u32>,
+    until: u64,
+    budget: &mut Budget,
+) -> Vec<u32> {
+    let looked_at = |at: &u32| {
+        let call = &object.calls[*at as usize];
+        call.invoked <= until && call.happened()
+    };
+    let all: Vec<u32> = (0..super::machine::number(object.calls.len())).collect();
+    let held: BTreeSet<u32> = all.iter().copied().filter(looked_at).collect();
+    let mut impossible = |held: &BTreeSet<u32>, patience: &Patience, budget: &Budget| {
+        let kept =
+            |at: &u32| held.contains(at) || !model.read_only(object.calls[*at as usize].input);
+        let kept: Vec<u32> = all.iter().copied().filter(kept).collect();
+        let place = |at: &u32| kept.binary_search(at).ok().map(super::machine::number);
+        let part = kept.iter().map(|at| {
+            let mut call = object.calls[*at as usize];
+            if !held.contains(at) {
+                (call.output, call.returned) = (None, NEVER);
+            }
+            call
+        });
+        let part = Object { calls: part.collect() };
+        let before = before.iter().filter_map(|(second, first)| {
+            held.contains(first).then_some(())?;
+            Some((place(second)?, place(first)?))
+        });
+        let mut slice = patience.slice(budget);
+        let found = opaque::search(model, &part, &before.collect(), &mut slice);
+        matches!(found, Ok((opaque::Found::Impossible { .. }, _))).then(|| held.clone())
+    };
+    let without = |held: &BTreeSet<u32>, part: &[u32]| {
+        held.iter().copied().filter(|at| !part.contains(at)).collect()
+    };
+    minimize(held, &mut impossible, without, budget).into_iter().collect()
+}
+
+/// What is left when nothing more can be taken away.
+fn minimize(
+    mut kept: BTreeSet<u32>,
+    impossible: &mut impl FnMut(&BTreeSet<u32>, &Patience, &Budget) -> Option<BTreeSet<u32>>,
+    without: impl Fn(&BTreeSet<u32>, &[u32]) -> BTreeSet<u32>,
+    budget: &Budget,
+) -> BTreeSet<u32> {
+    let mut parts = 2;
+    let mut patience = Patience(SUBSET_TIME);
+    while kept.len() > 1 && budget.look().is_ok() {
+        let members: Vec<u32> = kept.iter().copied().collect();
+        parts = parts.min(members.len());
+        let size = members.len().div_ceil(parts);
+        let smaller = members.chunks(size).find_map(|part| {
+            budget.look().ok()?;
+            let rest = without(&kept, part);
+            if rest.is_empty() {
+                return None;
+            }
+            let started = Instant::now();
+            let found = impossible(&rest, &patience, budget)?;
+            patience = Patience(started.elapsed() * SUBSET_TIMES);
+            Some(found)
+        });
+        match smaller {
+            Some(rest) => {
+                kept = rest;
+                parts = parts.saturating_sub(1).max(2);
+            }
+            None if size == 1 => break,
+            None => parts *= 2,
+        }
+    }
+    kept
+}
