@@ -154,5 +154,5 @@ fn explain(lost: &[(&Value, &Operation, &Operation)], unexpected: &[&Value]) -> 
     let lost = lost.iter().take(NAMED_MAX).map(|(element, ..)| name("lost", element));
     let unexpected = unexpected.iter().take(NAMED_MAX).map(|e| name("unexpected", e));
     let operations = lost.chain(unexpected).collect();
-    Explanation { key: None, sentence: parts.join("; "), operations, calls: Vec::new() }
+    Explanation { key: None, sentence: parts.join("; "), operations, culprits: Vec::new() }
 }

@@ -196,5 +196,5 @@ fn explanation(sentence: String, operations: &[&Operation]) -> Explanation {
         format!("process {process} {what} (event {}, called at {invoked})", operation.index)
     };
     let operations = operations.iter().map(line).collect();
-    Explanation { key: None, sentence, operations, calls: Vec::new() }
+    Explanation { key: None, sentence, operations, culprits: Vec::new() }
 }

@@ -49,8 +49,9 @@ pub struct Explanation {
     pub sentence: String,
     /// The operations that contradict each other, one a line, by time.
     pub operations: Vec<String>,
-    /// Their positions in what was checked.
-    pub calls: Vec<usize>,
+    /// Their positions: in the calls that were checked; of operations of a history, the positions of
+    /// their invocations.
+    pub culprits: Vec<usize>,
 }
 
 impl fmt::Display for Explanation {

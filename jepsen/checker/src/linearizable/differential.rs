@@ -120,12 +120,15 @@ fn budget() -> Budget {
     Budget::new(Duration::from_secs(30), 1 << 30)
 }
 
+type Step = fn(&u64, &(u64, u64), Option<&()>) -> Option<u64>;
+
 /// The same register as a model of which nothing is known.
-fn opaque() -> Spec<u64, (u64, u64), (), impl Fn(&u64, &(u64, u64), Option<&()>) -> Option<u64>> {
-    let step = |state: &u64, &(observes, writes): &(u64, u64), _: Option<&()>| {
+fn opaque() -> Spec<u64, (u64, u64), (), Step> {
+    fn step(state: &u64, &(observes, writes): &(u64, u64), _: Option<&()>) -> Option<u64> {
         let fits = observes == NOTHING || observes == *state;
         fits.then_some(if writes == NOTHING { *state } else { writes })
-    };
+    }
+    let step: Step = step;
     Spec::new(0, step).reading(|(_, writes): &(u64, u64)| *writes == NOTHING)
 }
 
@@ -254,9 +257,9 @@ fn all_algorithms_agree_with_a_walk_over_all_permutations() {
             by_zones += usize::from(name == "zones");
         }
         if expected {
-            legal += 1
+            legal += 1;
         } else {
-            illegal += 1
+            illegal += 1;
         }
         if !expected {
             assert_contradictions(&touches, &replay);

@@ -130,8 +130,8 @@ impl<'a, M: Model> Story<'a, M> {
         if core.len() > listed.len() {
             operations.push(format!("and {} more", core.len() - listed.len()));
         }
-        let calls = core.iter().map(|entry| entry.source).collect();
-        Explanation { key, sentence, operations, calls }
+        let culprits = core.iter().map(|entry| entry.source).collect();
+        Explanation { key, sentence, operations, culprits }
     }
 
     fn argue(&self, core: &[Entry<'a, M>]) -> Said<'a, M> {

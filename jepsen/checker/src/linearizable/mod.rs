@@ -149,7 +149,7 @@ impl Witness {
     }
 }
 
-/// Judges the operations of a history file. Positions in the verdict are those of operations.
+/// Judges the operations of a history file. Positions in a witness are those of operations.
 ///
 /// # Errors
 /// At an operation that the model cannot read.
@@ -174,7 +174,8 @@ pub fn check_operations<M: HistoryModel>(
             }
         }
         Verdict::Violation { explanation, .. } => {
-            explanation.calls.iter_mut().for_each(|call| *call = sources[*call]);
+            let index = |call: &mut usize| *call = operations[sources[*call]].index;
+            explanation.culprits.iter_mut().for_each(index);
         }
         Verdict::Unknown { .. } => {}
     }

@@ -159,6 +159,7 @@ fn the_checker_agrees_with_a_walk_over_all_permutations() {
             plant_a_stale_read(&mut rng, &mut operations);
         }
         operations.sort_by_key(|operation| operation.invoked);
+        operations.iter_mut().enumerate().for_each(|(at, operation)| operation.index = at);
         let judged = for_the_judge(&operations);
         let replay = format!(
             "replay: SIXBELLS_SEED={seed} cargo test -p sixbells-checker --test it differential\n\
@@ -174,7 +175,7 @@ fn the_checker_agrees_with_a_walk_over_all_permutations() {
                 assert!(!expected, "has an order; {replay}");
                 invalid += 1;
                 argued += usize::from(!explanation.sentence.starts_with("no order"));
-                let named = judged.iter().filter(|(at, _)| explanation.calls.contains(at));
+                let named = judged.iter().filter(|(at, _)| explanation.culprits.contains(at));
                 let core: Vec<Judged> = named.map(|(_, judged)| *judged).collect();
                 assert!(!some_order(&core, 0, None), "{explanation}: has an order; {replay}");
             }

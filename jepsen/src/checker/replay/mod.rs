@@ -5,10 +5,10 @@
 //!
 //! 1. `witness`: replay `S` along the log. If every answer fits and the order agrees with real
 //!    time, the history is linearizable, and the log is the proof. The usual case, in one pass.
-//! 2. `spec`: otherwise search for any order at all, with `S` as the model of
-//!    [`linearizable::search`](super::linearizable::search). That decides the verdict.
-//! 3. `words` says what was wrong with the log's order, and `contradiction` which operations
+//! 2. `spec`: otherwise look for any order at all, with `S` as the model of
+//!    [`linearizable`](super::linearizable). That decides the verdict, and finds the operations that
 //!    contradict each other whatever the order.
+//! 3. `words` says what was wrong with the log's order.
 //!
 //! Invariants:
 //! - the witness is verified, never trusted: an order that repeats a write, invents one or lacks an
@@ -23,7 +23,6 @@
 //! answers are right by definition. The search applies commands in orders that never happened, so an
 //! `apply` that panics on one ends the check.
 
-mod contradiction;
 mod spec;
 #[cfg(test)]
 mod tests;
@@ -40,7 +39,7 @@ use self::spec::Spec;
 use self::witness::{Flaw, Witness};
 use self::words::Story;
 use super::budget::Budget;
-use super::linearizable::search::{self, Outcome};
+use super::linearizable;
 use super::{Explanation, Verdict};
 use crate::history::Clock;
 
@@ -186,20 +185,21 @@ fn search_any_order<S: StateMachine>(
     budget: &mut Budget,
 ) -> Verdict {
     let spec = Spec::new(operations);
-    let entries = spec.entries();
-    if entries.iter().all(|entry| entry.returned.is_none()) {
+    let (calls, sources) = spec.calls();
+    if calls.iter().all(|call| call.returned.is_none()) {
         return nothing_to_judge();
     }
-    match search::search(&spec, &entries, budget) {
-        Outcome::Linearizable => Verdict::Valid { operations: entries.len(), partitions: 1 },
-        Outcome::Impossible { stuck } => {
-            let core = contradiction::find(&spec, &entries, stuck, &flaw.named(), budget);
+    match linearizable::check(&calls, &spec, budget) {
+        linearizable::Verdict::Linearizable { .. } => {
+            Verdict::Valid { operations: calls.len(), partitions: 1 }
+        }
+        linearizable::Verdict::Violation { explanation, .. } => {
+            let core: Vec<usize> = explanation.culprits.iter().map(|call| sources[*call]).collect();
             Verdict::Invalid { explanation: story.of_no_order(flaw, &core) }
         }
-        Outcome::Exhausted(why) => {
-            let (log, size) = (story.of_the_log(flaw).sentence, entries.len());
-            let why = format!("{why} ({size} operations); the log's order is no proof: {log}");
-            Verdict::Unknown { why }
+        linearizable::Verdict::Unknown { why } => {
+            let log = story.of_the_log(flaw).sentence;
+            Verdict::Unknown { why: format!("{why}; the log's order is no proof: {log}") }
         }
     }
 }
@@ -226,7 +226,8 @@ fn well_formed<S: StateMachine>(operations: &[Typed<S>]) -> Result<(), String> {
     Ok(())
 }
 
-/// [`Entry::precedes`](super::linearizable::Entry::precedes), for operations by their position.
+/// Whether the one had returned when the other was called; operations by their position. A process does
+/// one thing after the other, also where the clock is too coarse to tell.
 fn precedes<S: StateMachine>(operations: &[Typed<S>], one: usize, other: usize) -> bool {
     let (a, b) = (&operations[one], &operations[other]);
     a.returned.is_some_and(|returned| {

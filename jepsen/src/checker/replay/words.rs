@@ -15,7 +15,7 @@ use sixbells::StateMachine;
 use super::witness::{Flaw, Unplaced};
 use super::{Act, Typed};
 use crate::checker::Explanation;
-use crate::checker::linearizable::explanation::{gap, moment};
+use crate::checker::moment::{gap, moment};
 use crate::history::Clock;
 
 /// How many operations an explanation lists at most.

@@ -10,8 +10,7 @@ use sixbells::StateMachine;
 
 use super::*;
 use crate::checker::Verdict;
-use crate::checker::linearizable::search::{Outcome, search};
-use crate::checker::replay::contradiction;
+use crate::checker::linearizable;
 use crate::checker::replay::spec::Spec;
 
 const HISTORIES: u64 = 4000;
@@ -200,11 +199,12 @@ fn is_complete<S: StateMachine>(run: &Run<S>) -> bool {
 fn assert_minimal<S: StateMachine>(operations: &[Typed<S>], replay: &str) {
     let mut budget = Budget::new(Duration::from_secs(60), 1 << 30);
     let spec = Spec::new(operations);
-    let entries = spec.entries();
-    let Outcome::Impossible { stuck } = search(&spec, &entries, &mut budget) else {
+    let (calls, sources) = spec.calls();
+    let verdict = linearizable::check(&calls, &spec, &mut budget);
+    let linearizable::Verdict::Violation { explanation, .. } = verdict else {
         panic!("not impossible; {replay}");
     };
-    let held = contradiction::find(&spec, &entries, stuck, &[], &budget);
+    let held: Vec<usize> = explanation.culprits.iter().map(|call| sources[*call]).collect();
     let part = |without: Option<usize>| -> Vec<Typed<S>> {
         let keep = |at: &usize| held.contains(at) && Some(*at) != without;
         let relax = |at: usize| match keep(&at) || !operations[at].is_write() {
