@@ -268,7 +268,7 @@ fn snapshots(nodes: u64, folder: &RunFolder) -> String {
 }
 
 fn finding(name: &str, sentence: String, operations: Vec<String>) -> Check {
-    let explanation = Explanation { key: None, sentence, operations };
+    let explanation = Explanation { sentence, operations, ..Explanation::default() };
     let verdict = Verdict::Invalid { explanation };
     Check { name: name.to_owned(), verdict, details: serde_json::Value::Null }
 }

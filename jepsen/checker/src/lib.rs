@@ -9,7 +9,8 @@
 //! - [`set`] looks for acknowledged elements that are missing from the final read;
 //! - [`set_order`] looks for reads of a set that no order explains;
 //! - [`stats`] counts, and refuses to call an empty history evidence;
-//! - [`report`] puts it all into words.
+//! - [`report`] puts it all into words, and [`page`] into one file to look at;
+//! - [`faults`] and [`nodes`] say what was broken and who led meanwhile: for people, for no verdict.
 //!
 //! Invariants:
 //! - a [`Verdict`] is one of three, and unknown is never green;
@@ -17,9 +18,12 @@
 //! - bad input is an [`OpError`] with the position of the operation, never a verdict.
 
 pub mod budget;
+pub mod faults;
 pub mod history;
 pub mod linearizable;
 pub mod model;
+pub mod nodes;
+pub mod page;
 pub mod report;
 pub mod set;
 pub mod set_order;

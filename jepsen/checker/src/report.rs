@@ -266,7 +266,7 @@ fn check_json(check: &Check) -> Json {
             json["operations"] = (*operations).into();
             json["partitions"] = (*partitions).into();
         }
-        Verdict::Invalid { explanation: Explanation { key, sentence, operations } } => {
+        Verdict::Invalid { explanation: Explanation { key, sentence, operations, .. } } => {
             let key = key.as_ref().map(jsonl::to_json);
             json["explanation"] =
                 json!({ "key": key, "sentence": sentence, "operations": operations });
@@ -293,8 +293,7 @@ mod tests {
     fn the_exit_code_is_never_greener_than_the_worst_finding() {
         let valid = Verdict::Valid { operations: 3, partitions: 1 };
         let unknown = Verdict::Unknown { why: "too hard".to_owned() };
-        let explanation =
-            Explanation { key: None, sentence: "because".to_owned(), operations: Vec::new() };
+        let explanation = Explanation { sentence: "because".to_owned(), ..Explanation::default() };
         let invalid = Verdict::Invalid { explanation };
         assert_eq!(report(&[]).exit(), Exit::HarnessFailure);
         assert_eq!(report(std::slice::from_ref(&valid)).exit(), Exit::Valid);

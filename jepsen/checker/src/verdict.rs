@@ -43,7 +43,7 @@ impl Verdict {
 }
 
 /// Why a history is invalid, for a person.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Explanation {
     /// The object concerned, if there are several.
     pub key: Option<Value>,
@@ -51,6 +51,8 @@ pub struct Explanation {
     pub sentence: String,
     /// The operations that contradict each other, one a line, by time.
     pub operations: Vec<String>,
+    /// The positions of their invocations in the history, where known: a page points to them.
+    pub culprits: Vec<usize>,
 }
 
 impl fmt::Display for Explanation {

@@ -66,10 +66,12 @@ impl<M: Model> Story<'_, M> {
         // If shrinking ran out of time, what the sentence names says more than all the rest.
         let listed = if core.len() <= LISTED_MAX { &core } else { &named };
         let mut operations: Vec<String> = listed.iter().map(|e| self.subject(e)).collect();
+        let sources = listed.iter().filter_map(|e| self.operations.get(e.source));
+        let culprits = sources.map(|operation| operation.index).collect();
         if core.len() > listed.len() {
             operations.push(format!("and {} more", core.len() - listed.len()));
         }
-        Explanation { key: key.cloned(), sentence, operations }
+        Explanation { key: key.cloned(), sentence, operations, culprits }
     }
 
     /// A value that nobody wrote, or only later.
