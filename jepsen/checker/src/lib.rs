@@ -9,7 +9,8 @@
 //! - [`set`] looks for acknowledged elements that are missing from the final read;
 //! - [`set_order`] looks for reads of a set that no order explains;
 //! - [`stats`] counts, and refuses to call an empty history evidence;
-//! - [`report`] puts it all into words, and [`page`] into one file to look at;
+//! - [`report`] puts it all into words, [`page`] into one file to look at, and [`junit`] into one for
+//!   build servers;
 //! - [`faults`] and [`nodes`] say what was broken and who led meanwhile: for people, for no verdict.
 //!
 //! Invariants:
@@ -20,6 +21,7 @@
 pub mod budget;
 pub mod faults;
 pub mod history;
+pub mod junit;
 pub mod linearizable;
 pub mod model;
 pub mod nodes;

@@ -14,6 +14,7 @@
 
 use std::fmt::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
@@ -108,6 +109,8 @@ pub struct Report {
     pub seed: Option<u64>,
     /// The command that repeats a run.
     pub replay: Option<String>,
+    /// How long running and judging took, where somebody measured it.
+    pub took: Option<Duration>,
 }
 
 impl Report {
