@@ -10,7 +10,7 @@
 //! - [`set_order`] looks for reads of a set that no order explains;
 //! - [`stats`] counts, and refuses to call an empty history evidence;
 //! - [`report`] puts it all into words, [`page`] into one file to look at, and [`junit`] into one for
-//!   build servers;
+//!   build servers; [`terminal`] gives its words colour;
 //! - [`faults`] and [`nodes`] say what was broken and who led meanwhile: for people, for no verdict.
 //!
 //! Invariants:
@@ -30,6 +30,7 @@ pub mod report;
 pub mod set;
 pub mod set_order;
 pub mod stats;
+pub mod terminal;
 mod verdict;
 
 pub use verdict::{Explanation, OpError, Verdict};
