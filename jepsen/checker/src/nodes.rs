@@ -73,15 +73,18 @@ pub fn lanes(events: &[Event], clock: Clock, bands: &[Band]) -> Vec<NodeLane> {
     for (event, time) in faults::nemesis(events, clock).filter(|(event, _)| event.f == STATUS) {
         let Some((node, role, term)) = read(&event.value) else { continue };
         let lane = lane(&mut lanes, node);
-        let before = lane.spans.last().map(|span| span.role.clone());
+        // A leader that was silent for a while and comes back has not become one anew.
+        let before = lane.spans.iter().rfind(|span| span.role != SILENT);
+        let before = before.map(|span| (span.role.clone(), span.term));
         let term = term.or_else(|| lane.spans.last().and_then(|span| span.term));
         if let Some(last) = lane.spans.last_mut() {
             last.to = Some(time);
         }
-        if role == "leader" {
+        let led = before.as_ref().is_some_and(|(role, _)| role == "leader");
+        if role == "leader" && before != Some((role.clone(), term)) {
             let of_term = term.map_or(String::new(), |term| format!(" of term {term}"));
             lane.events.push(NodeEvent { at: time, text: format!("became leader{of_term}") });
-        } else if before.as_deref() == Some("leader") && role != SILENT {
+        } else if led && role != "leader" && role != SILENT {
             lane.events.push(NodeEvent { at: time, text: "no longer leads".to_owned() });
         }
         lane.spans.push(Span { role, term, from: time, to: None });
@@ -137,6 +140,8 @@ mod tests {
         recorder.nemesis(STATUS, status(10, "follower", Some(4)));
         recorder.nemesis(STATUS, status(2, "leader", Some(5)));
         recorder.nemesis(STATUS, status(2, SILENT, None));
+        recorder.nemesis(STATUS, status(2, "leader", Some(5)));
+        recorder.nemesis(STATUS, status(2, "follower", Some(6)));
         let bands = [Band {
             name: "kill".to_owned(),
             nodes: vec!["2".to_owned()],
@@ -148,9 +153,10 @@ mod tests {
         assert_eq!(names, ["2", "10"]);
         let spans: Vec<_> =
             lanes[0].spans.iter().map(|s| (s.role.as_str(), s.term, s.from, s.to)).collect();
-        assert_eq!(spans, [("leader", Some(5), 1, Some(2)), (SILENT, Some(5), 2, None)]);
+        assert_eq!(spans[..2], [("leader", Some(5), 1, Some(2)), (SILENT, Some(5), 2, Some(3))]);
+        assert_eq!(spans[3], ("follower", Some(6), 4, None));
         let texts: Vec<&str> = lanes[0].events.iter().map(|event| event.text.as_str()).collect();
-        assert_eq!(texts, ["became leader of term 5", "killed"]);
+        assert_eq!(texts, ["became leader of term 5", "killed", "no longer leads"]);
     }
 
     #[test]
