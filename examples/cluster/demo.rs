@@ -16,7 +16,7 @@ use sixbells::{Client, Error};
 use sixbells_jepsen::{
     checker::{Verdict, budget::Budget, linearizable},
     history::{Completion, Recorder, Value, Worker, pairing},
-    model::Independent,
+    model::Keyed,
 };
 use tokio::time::{Instant, sleep};
 
@@ -168,8 +168,9 @@ fn judge(recorder: &Recorder) -> anyhow::Result<()> {
     let (clock, operations) = pairing::pair(&recorder.events())
         .map_err(|e| anyhow::anyhow!("the history cannot be read: {e:?}"))?;
     let mut budget = Budget::new(Duration::from_secs(60), 1 << 30);
-    let verdict = linearizable::check(&Independent::kv(), &operations, clock, &mut budget)
-        .map_err(|e| anyhow::anyhow!("operation {}: {}", e.index, e.reason))?;
+    let mut model = Keyed::kv();
+    let verdict = linearizable::check_operations(&mut model, &operations, clock, &[], &mut budget)?;
+    let verdict = Verdict::from(verdict);
     ensure!(
         matches!(verdict, Verdict::Valid { .. }),
         "the history is {}: {verdict:?}",

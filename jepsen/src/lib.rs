@@ -30,6 +30,7 @@ pub mod generator;
 pub mod load;
 pub mod machine;
 pub mod nemesis;
+pub mod observer;
 pub mod proxy;
 pub mod replicas;
 pub mod sim;
@@ -37,7 +38,7 @@ pub mod store;
 pub mod trial;
 pub mod workload;
 
-pub use sixbells_checker::{history, model, report};
+pub use sixbells_checker::{history, junit, model, page, report, terminal};
 
 /// The random source that generators draw from, in the version that they have to name.
 pub use rand;

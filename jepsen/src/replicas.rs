@@ -89,7 +89,8 @@ fn judge(nodes: &[u64], standings: &BTreeMap<u64, Standing>) -> Option<Verdict> 
                 format!("node {node}: position {position}, {applied} commands, hash {hash:016x}")
             };
             let operations = standings.iter().map(line).collect();
-            Verdict::Invalid { explanation: Explanation { key: None, sentence, operations } }
+            let explanation = Explanation { sentence, operations, ..Explanation::default() };
+            Verdict::Invalid { explanation }
         }
     })
 }

@@ -9,6 +9,8 @@
 //!   history.edn     for Jepsen's own tools
 //!   history.jsonl   for `sixbells-jepsen check`
 //!   results.json    the report
+//!   junit.xml       the same for a build server
+//!   timeline.html   the history with its faults and nodes, to look at
 //!   harness.log     what the harness did
 //!   node-1.log      one for each node
 //!   data/node-1/    what each node kept, unless the run was valid
@@ -100,6 +102,16 @@ impl RunFolder {
     /// Writes the report.
     pub fn write_results(&self, results: &Json) -> io::Result<()> {
         fs::write(self.path.join("results.json"), format!("{results:#}\n"))
+    }
+
+    /// Writes the report for a build server.
+    pub fn write_junit(&self, xml: &str) -> io::Result<()> {
+        fs::write(self.path.join("junit.xml"), xml)
+    }
+
+    /// Writes the page.
+    pub fn write_page(&self, html: &str) -> io::Result<()> {
+        fs::write(self.path.join("timeline.html"), html)
     }
 }
 

@@ -5,7 +5,8 @@
 //!                              \--------- recorded ---------/                            -> checkers
 //! ```
 //!
-//! In go a [`Workload`], the faults and the times; out come a [`Report`] and a full run folder.
+//! In go a [`Workload`], the faults and the times; out come a [`Report`] and the events of the history,
+//! which is in the run folder by then.
 //!
 //! Invariants:
 //! - the history is written whatever happened, also when the trial is interrupted;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use sixbells_checker::nodes;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
@@ -25,9 +27,10 @@ use crate::checker::budget::Budget;
 use crate::checker::stats::Stats;
 use crate::checker::{Explanation, Verdict};
 use crate::cluster::{Cluster, Death, Plan};
-use crate::history::{EventType, Process, Recorder, Worker, pairing};
+use crate::history::{Event, EventType, Process, Recorder, Worker, pairing};
 use crate::load::{self, Load, Pace, Reads};
 use crate::nemesis::{Fault, Schedule};
+use crate::observer;
 use crate::replicas;
 use crate::report::{Check, Report};
 use crate::store::RunFolder;
@@ -76,7 +79,8 @@ impl Trial {
         &self,
         folder: &RunFolder,
         interrupted: impl Future<Output = ()>,
-    ) -> anyhow::Result<Report> {
+    ) -> anyhow::Result<(Report, Vec<Event>)> {
+        let began = Instant::now();
         let recorder = Recorder::new(self.pace.concurrency);
         let mut report = Report::default();
         match Cluster::start(self.plan, folder).await {
@@ -85,6 +89,7 @@ impl Trial {
                 let ended = tokio::select! {
                     ended = phases => Some(ended),
                     () = interrupted => None,
+                    never = observer::observe(&cluster, &recorder) => match never {},
                 };
                 match ended {
                     Some(Ok(())) => cluster.close().await,
@@ -98,10 +103,12 @@ impl Trial {
         }
         report.checks.extend(panics(self.plan.nodes, folder));
         report.notes.push(snapshots(self.plan.nodes, folder));
-        folder.write_history(&recorder.events()).context("write the history")?;
+        let events = recorder.events();
+        folder.write_history(&events).context("write the history")?;
         tell("checking the history");
-        self.judge(&recorder, &mut report);
-        Ok(report)
+        self.judge(&events, &mut report);
+        report.took = Some(began.elapsed());
+        Ok((report, events))
     }
 
     async fn phases(
@@ -205,8 +212,8 @@ impl Trial {
     }
 
     /// Lets the checkers look at what was recorded.
-    fn judge(&self, recorder: &Recorder, report: &mut Report) {
-        let (clock, operations) = match pairing::pair(&recorder.events()) {
+    fn judge(&self, events: &[Event], report: &mut Report) {
+        let (clock, operations) = match pairing::pair(events) {
             Ok(paired) => paired,
             Err(error) => {
                 let pairing::PairingError { position, reason } = error;
@@ -268,7 +275,7 @@ fn snapshots(nodes: u64, folder: &RunFolder) -> String {
 }
 
 fn finding(name: &str, sentence: String, operations: Vec<String>) -> Check {
-    let explanation = Explanation { key: None, sentence, operations };
+    let explanation = Explanation { sentence, operations, ..Explanation::default() };
     let verdict = Verdict::Invalid { explanation };
     Check { name: name.to_owned(), verdict, details: serde_json::Value::Null }
 }
@@ -285,7 +292,8 @@ async fn progress(recorder: &Recorder) {
         };
         let (ok, fail) = (count(EventType::Ok), count(EventType::Fail));
         let info = count(EventType::Info);
-        let nemesis = events.iter().rev().find(|event| event.process == Process::Nemesis);
+        let broke = |event: &&Event| event.process == Process::Nemesis && event.f != nodes::STATUS;
+        let nemesis = events.iter().rev().find(broke);
         let nemesis = nemesis.map(|event| format!("; {} {}", event.f, event.value));
         let seconds = began.elapsed().as_secs();
         let nemesis = nemesis.unwrap_or_default();

@@ -9,7 +9,9 @@
 //! - [`set`] looks for acknowledged elements that are missing from the final read;
 //! - [`set_order`] looks for reads of a set that no order explains;
 //! - [`stats`] counts, and refuses to call an empty history evidence;
-//! - [`report`] puts it all into words.
+//! - [`report`] puts it all into words, [`page`] into one file to look at, and [`junit`] into one for
+//!   build servers; [`terminal`] gives its words colour;
+//! - [`faults`] and [`nodes`] say what was broken and who led meanwhile: for people, for no verdict.
 //!
 //! Invariants:
 //! - a [`Verdict`] is one of three, and unknown is never green;
@@ -19,15 +21,20 @@
 pub mod budget;
 pub mod call;
 pub mod datum;
+pub mod faults;
 pub mod generate;
 pub mod history;
+pub mod junit;
 pub mod linearizable;
 pub mod model;
 pub mod moment;
+pub mod nodes;
+pub mod page;
 pub mod report;
 pub mod set;
 pub mod set_order;
 pub mod stats;
+pub mod terminal;
 mod verdict;
 
 pub use verdict::{Explanation, OpError, Verdict};

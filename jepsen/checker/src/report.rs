@@ -12,13 +12,14 @@
 //!
 //! It does not print: commands do.
 
-use std::fmt::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
 use crate::moment::duration;
 use crate::stats::{FunctionStats, Stats};
+use crate::terminal::{self, Ink, Tone};
 use crate::{Explanation, Verdict};
 
 /// How a command ends.
@@ -107,6 +108,8 @@ pub struct Report {
     pub seed: Option<u64>,
     /// The command that repeats a run.
     pub replay: Option<String>,
+    /// How long running and judging took, where somebody measured it.
+    pub took: Option<Duration>,
 }
 
 impl Report {
@@ -128,8 +131,7 @@ impl Report {
 
     /// The verdict in one line.
     pub fn verdict(&self) -> String {
-        let exit = self.exit();
-        format!("{}: {}", exit.word(), self.reason(exit))
+        self.verdict_in(Ink::Plain)
     }
 
     fn reason(&self, exit: Exit) -> String {
@@ -160,35 +162,49 @@ impl Report {
 
     /// The report for a person. The last line is the verdict.
     pub fn words(&self) -> String {
+        self.words_in(Ink::Plain)
+    }
+
+    /// The same, in colour where the ink has any.
+    pub fn words_in(&self, ink: Ink) -> String {
         let mut out = String::new();
+        let mut line = |text: String| out += &(text + "\n");
         let (ok, fail, info) = self.stats.totals();
         let count = ok + fail + info;
-        line(&mut out, format_args!("{}", self.subject));
-        line(&mut out, format_args!("  {count} operations: {ok} ok, {fail} fail, {info} info"));
+        line(ink.paint(Tone::Strong, &terminal::line(&self.subject)));
+        line(format!("  {count} operations: {ok} ok, {fail} fail, {info} info"));
         for (f, stats) in &self.stats.functions {
-            line(&mut out, format_args!("    {}", function(f, stats)));
+            line(format!("    {}", terminal::line(&function(f, stats))));
         }
         for note in &self.notes {
-            line(&mut out, format_args!("  {note}"));
+            line(format!("  {}", ink.paint(Tone::Faint, &terminal::line(note))));
         }
         for check in &self.checks {
-            line(&mut out, format_args!("  {}: {}", check.name, check.verdict.word()));
+            let word = check.verdict.word();
+            line(format!("  {}: {}", check.name, ink.paint(terminal::tone(word), word)));
             if let Verdict::Invalid { explanation } = &check.verdict {
                 for operation in &explanation.operations {
-                    line(&mut out, format_args!("    {operation}"));
+                    line(format!("    {}", terminal::line(operation)));
                 }
             }
         }
-        for failure in &self.failures {
-            line(&mut out, format_args!("  harness failure: {failure}"));
-        }
-        for gap in &self.gaps {
-            line(&mut out, format_args!("  gap: {gap}"));
+        let faults = [("harness failure", &self.failures), ("gap", &self.gaps)];
+        for (sort, all) in faults {
+            for one in all {
+                line(format!("  {}: {}", ink.paint(Tone::Doubtful, sort), terminal::line(one)));
+            }
         }
         if let Some(replay) = &self.replay {
-            line(&mut out, format_args!("  replay: {replay}"));
+            line(format!("  replay: {}", terminal::line(replay)));
         }
-        out + &self.verdict()
+        out + &self.verdict_in(ink)
+    }
+
+    /// The verdict in one line, in colour where the ink has any.
+    pub fn verdict_in(&self, ink: Ink) -> String {
+        let exit = self.exit();
+        let word = ink.paint(terminal::tone(exit.word()), exit.word());
+        format!("{word}: {}", terminal::line(&self.reason(exit)))
     }
 
     /// The report for a program.
@@ -220,11 +236,6 @@ pub fn summary(reports: &[Report]) -> Json {
 /// How a command with these reports ends; without any it tried nothing.
 pub fn worst(reports: &[Report]) -> Exit {
     reports.iter().map(Report::exit).reduce(Exit::worst).unwrap_or(Exit::HarnessFailure)
-}
-
-/// Appends a line. Writing to a string cannot fail, so there is no error to pass on.
-fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
-    let _infallible = writeln!(out, "{text}");
 }
 
 fn passed(name: &str, verdict: &Verdict) -> String {
@@ -307,5 +318,18 @@ mod tests {
         let failed = Report { failures: vec!["disk full".to_owned()], ..gap(&invalid) };
         assert_eq!(failed.exit(), Exit::HarnessFailure);
         assert!(failed.words().ends_with("\nnot evidence: disk full"));
+        assert!(!failed.words().contains('\x1b'));
+        let coloured = failed.words_in(Ink::Colour);
+        assert!(coloured.ends_with("\n\x1b[1;33mnot evidence\x1b[0m: disk full"), "{coloured}");
+    }
+
+    /// The last line must be the verdict's, whatever a history holds.
+    #[test]
+    fn a_sentence_of_two_lines_is_one_line() {
+        let sentence = "no\nvalid: all is well\x1b[1A".to_owned();
+        let explanation = Explanation { sentence, ..Explanation::default() };
+        let words = report(&[Verdict::Invalid { explanation }]).words();
+        assert!(words.lines().last().unwrap().starts_with("invalid: no\\nvalid"), "{words}");
+        assert!(!words.contains('\x1b'));
     }
 }

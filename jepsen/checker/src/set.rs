@@ -150,9 +150,11 @@ fn explain(lost: &[(&Value, &Operation, &Operation)], unexpected: &[&Value]) -> 
         };
         parts.push(format!("{element} was read, but never successfully added{others}"));
     }
+    let culprits = lost.first().map(|(_, add, read)| vec![add.index, read.index]);
+    let culprits = culprits.unwrap_or_default();
     let name = |sort: &str, element: &Value| format!("{sort}: {element}");
     let lost = lost.iter().take(NAMED_MAX).map(|(element, ..)| name("lost", element));
     let unexpected = unexpected.iter().take(NAMED_MAX).map(|e| name("unexpected", e));
     let operations = lost.chain(unexpected).collect();
-    Explanation { key: None, sentence: parts.join("; "), operations, culprits: Vec::new() }
+    Explanation { key: None, sentence: parts.join("; "), operations, culprits }
 }

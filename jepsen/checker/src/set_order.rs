@@ -195,6 +195,6 @@ fn explanation(sentence: String, operations: &[&Operation]) -> Explanation {
         let what = if f == "add" { format!("added {input}") } else { "read".to_owned() };
         format!("process {process} {what} (event {}, called at {invoked})", operation.index)
     };
-    let operations = operations.iter().map(line).collect();
-    Explanation { key: None, sentence, operations, culprits: Vec::new() }
+    let culprits = operations.iter().map(|operation| operation.index).collect();
+    Explanation { key: None, sentence, operations: operations.iter().map(line).collect(), culprits }
 }

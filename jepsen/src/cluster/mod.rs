@@ -167,6 +167,12 @@ impl Cluster {
         answers.into_iter().filter_map(|(id, status)| Some((id, status.ok()?))).collect()
     }
 
+    /// How one node is, if it can say so.
+    pub async fn status(&self, node: u64) -> Option<Status> {
+        let address = self.members.get(&node)?.address.to_string();
+        self.asker.status_of(address).await.ok()
+    }
+
     /// Waits until a fresh write succeeds through every node, at most this long. Returns how long
     /// it took.
     ///

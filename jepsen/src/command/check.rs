@@ -1,7 +1,8 @@
 //! `check`: judges recorded histories.
 //!
 //! In go files in Jepsen's EDN or our JSON lines and the name of a model; out come a report for each
-//! file and the worst of their exit codes. With `--json`, one object and nothing else.
+//! file and the worst of their exit codes. With `--json`, one object and nothing else; `--html` and
+//! `--junit` write files beside.
 //!
 //! Invariants:
 //! - a file that cannot be read, or an operation the model does not know, is bad input with file,
@@ -10,15 +11,21 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use clap::{Args, ValueEnum};
 use sixbells_jepsen::checker::budget::Budget;
 use sixbells_jepsen::checker::stats::Stats;
 use sixbells_jepsen::checker::{OpError, linearizable, set, set_order};
 use sixbells_jepsen::history::{Clock, Format, History, Operation, Skipped};
-use sixbells_jepsen::model::{Independent, Model, Register};
+use sixbells_jepsen::junit::{self, Undecided};
+use sixbells_jepsen::model::{HistoryModel, Keyed, Register};
+use sixbells_jepsen::page::Page;
 use sixbells_jepsen::report::{self, Check, Exit, Report};
+use sixbells_jepsen::terminal::Ink;
+
+use super::BadArguments;
 
 /// Judge recorded histories.
 #[derive(Debug, Args)]
@@ -41,6 +48,12 @@ pub(crate) struct CheckArgs {
     /// Print one JSON object instead of words.
     #[arg(long)]
     json: bool,
+    /// Also write a page that shows the history and what is wrong with it. For one history.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Also write JUnit's XML, with a suite for each history.
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -67,15 +80,24 @@ enum FormatName {
 
 /// Runs the command.
 pub(crate) fn run(args: &CheckArgs) -> anyhow::Result<Exit> {
+    if args.html.is_some() && args.files.len() > 1 {
+        let count = args.files.len();
+        let reason = format!("--html: a page shows one history, but {count} are given");
+        return Err(BadArguments(reason).into());
+    }
     let reports: Vec<Report> =
         args.files.iter().map(|file| judge(args, file)).collect::<anyhow::Result<_>>()?;
+    if let Some(path) = &args.junit {
+        write(path, &junit::xml(&reports, Undecided::Error))?;
+    }
     let mut out = std::io::stdout().lock();
+    let ink = Ink::of_stdout();
     if args.json {
         writeln!(out, "{}", report::summary(&reports))?;
         return Ok(report::worst(&reports));
     }
     for report in &reports {
-        writeln!(out, "{}", report.words())?;
+        writeln!(out, "{}", report.words_in(ink))?;
     }
     // With several files the last line must speak for all of them.
     let worst = report::worst(&reports);
@@ -83,7 +105,7 @@ pub(crate) fn run(args: &CheckArgs) -> anyhow::Result<Exit> {
         && reports.len() > 1
     {
         let count = reports.len();
-        writeln!(out, "{count} histories, {}: {}", report.subject, report.verdict())?;
+        writeln!(out, "{count} histories, {}: {}", report.subject, report.verdict_in(ink))?;
     }
     Ok(worst)
 }
@@ -94,24 +116,34 @@ fn judge(args: &CheckArgs, file: &Path) -> anyhow::Result<Report> {
         FormatName::Edn => Format::Edn,
         FormatName::Jsonl => Format::Jsonl,
     };
+    let began = Instant::now();
     let history = History::read(file, format)?;
     let (clock, operations) = history.operations()?;
     let checks = check(args, clock, &operations)
         .map_err(|OpError { index, reason }| history.error_at(index, reason))?;
-    Ok(Report {
+    let report = Report {
         subject: history.name.clone(),
         checks,
         stats: Stats::of(&operations, clock),
         notes: skipped(&history.skipped),
+        took: Some(began.elapsed()),
         ..Report::default()
-    })
+    };
+    if let Some(path) = &args.html {
+        write(path, &Page::of(&report, &history.events, clock, &operations).html())?;
+    }
+    Ok(report)
+}
+
+fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+    std::fs::write(path, text).with_context(|| format!("write {}", path.display()))
 }
 
 fn check(args: &CheckArgs, clock: Clock, operations: &[Operation]) -> Result<Vec<Check>, OpError> {
     let check = match args.model {
-        ModelName::Register => search(args, &Register::plain(), clock, operations)?,
-        ModelName::CasRegister => search(args, &Register::with_cas(), clock, operations)?,
-        ModelName::Kv => search(args, &Independent::kv(), clock, operations)?,
+        ModelName::Register => search(args, Register::plain(), clock, operations)?,
+        ModelName::CasRegister => search(args, Register::with_cas(), clock, operations)?,
+        ModelName::Kv => search(args, Keyed::kv(), clock, operations)?,
         ModelName::Set => {
             let report = set::check(operations)?;
             let details = serde_json::to_value(&report).unwrap_or_default();
@@ -126,13 +158,14 @@ fn check(args: &CheckArgs, clock: Clock, operations: &[Operation]) -> Result<Vec
 
 fn search(
     args: &CheckArgs,
-    model: &impl Model,
+    mut model: impl HistoryModel,
     clock: Clock,
     operations: &[Operation],
 ) -> Result<Check, OpError> {
     let bytes = args.memory.saturating_mul(1 << 20);
     let mut budget = Budget::new(Duration::from_secs(args.timeout), bytes);
-    let verdict = linearizable::check(model, operations, clock, &mut budget)?;
+    let verdict =
+        linearizable::check_operations(&mut model, operations, clock, &[], &mut budget)?.into();
     let name = format!("linearizable ({})", model.name());
     Ok(Check { name, verdict, details: serde_json::Value::Null })
 }

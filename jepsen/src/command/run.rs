@@ -1,8 +1,8 @@
 //! `run`: a test against real processes.
 //!
 //! In go the workload, the faults and the times; out come the report on standard output, whose last
-//! line is the verdict (with `--json`, the only line is one object), the run folder, and the exit
-//! code. Progress goes to standard error.
+//! line is the verdict (with `--json`, the only line is one object), the run folder with all that there
+//! is to look at later, and the exit code. Progress goes to standard error.
 //!
 //! Invariants:
 //! - everything random comes from `--seed`, and the replay command names it even if it was not given;
@@ -21,10 +21,14 @@ use clap::{Args, ValueEnum};
 use sixbells::LogEngine;
 use sixbells_jepsen::cluster::Plan;
 use sixbells_jepsen::generator::{RegisterWorkload, SetWorkload};
+use sixbells_jepsen::history::{Clock, Event, pairing};
+use sixbells_jepsen::junit::{self, Undecided};
 use sixbells_jepsen::load::{Pace, Reads};
 use sixbells_jepsen::nemesis::Fault;
+use sixbells_jepsen::page::Page;
 use sixbells_jepsen::report::{Exit, Report};
 use sixbells_jepsen::store::RunFolder;
+use sixbells_jepsen::terminal::Ink;
 use sixbells_jepsen::trial::Trial;
 use sixbells_jepsen::workload::{Elements, Registers, Workload};
 use tokio::signal::unix::{SignalKind, signal};
@@ -131,21 +135,30 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<Exit> {
         interval: Duration::from_secs_f64(args.nemesis_interval),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let report = runtime.block_on(async {
+    let (report, events) = runtime.block_on(async {
         let interrupted = interruption()?;
         trial.run(&folder, interrupted).await
     })?;
     let subject = folder.path().display().to_string();
     let report = Report { subject, seed: Some(seed), replay: Some(replay), ..report };
-    folder.write_results(&report.json()).context("write the results")?;
+    leave(&folder, &report, &events).context("write the results")?;
     if report.exit() == Exit::Valid {
         folder.remove_data().context("remove the nodes' data")?;
     }
     match args.json {
         true => println!("{}", report.json()),
-        false => println!("{}", report.words()),
+        false => println!("{}", report.words_in(Ink::of_stdout())),
     }
     Ok(report.exit())
+}
+
+/// Leaves the report in the folder, for a person, for a program and for a build server.
+fn leave(folder: &RunFolder, report: &Report, events: &[Event]) -> std::io::Result<()> {
+    folder.write_results(&report.json())?;
+    folder.write_junit(&junit::xml(std::slice::from_ref(report), Undecided::Error))?;
+    // What does not pair is a failure that the report tells already; faults and nodes are left to see.
+    let (clock, operations) = pairing::pair(events).unwrap_or((Clock::Nanoseconds, Vec::new()));
+    folder.write_page(&Page::of(report, events, clock, &operations).html())
 }
 
 impl RunArgs {

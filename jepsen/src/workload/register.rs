@@ -15,7 +15,7 @@ use crate::checker::{OpError, linearizable};
 use crate::generator::{Invocation, RegisterWorker, RegisterWorkload};
 use crate::history::{Clock, Completion, Event, EventType, Operation, Process, Value};
 use crate::machine::{Answer, Command, Query, Response};
-use crate::model::{Independent, Model};
+use crate::model::{Keyed, Model};
 use crate::report::Check;
 
 /// The workload `register`.
@@ -79,8 +79,9 @@ impl Workload for Registers {
         operations: &[Operation],
         budget: &mut Budget,
     ) -> Result<Vec<Check>, OpError> {
-        let model = Independent::kv();
-        let verdict = linearizable::check(&model, operations, clock, budget)?;
+        let mut model = Keyed::kv();
+        let verdict =
+            linearizable::check_operations(&mut model, operations, clock, &[], budget)?.into();
         let name = format!("linearizable ({})", model.name());
         Ok(vec![Check { name, verdict, details: serde_json::Value::Null }])
     }

@@ -80,3 +80,34 @@ fn of_several_files_the_last_line_speaks_for_the_worst() {
     let last = words.lines().last().unwrap();
     assert!(last.starts_with("3 histories, ") && last.contains("lost-update"), "{last}");
 }
+
+/// What is written beside says the same as what is printed, and neither gets in the way of the other.
+#[test]
+fn a_page_and_a_document_for_build_servers_are_written_on_demand() {
+    let all = recorded();
+    let pick = |part: &str| all.iter().find(|p| p.contains(part)).unwrap().as_str();
+    let (good, bad) = (pick("cas-register_chain_valid"), pick("cas-register_lost-update_invalid"));
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let (page, junit) = (at("page.html"), at("junit.xml"));
+    let model = ["--model", "cas-register", "--junit", &junit];
+    let plain = check(&[bad, "--model", "cas-register"]);
+    let output = check(&[&[bad, "--html", &page], &model[..]].concat());
+    assert_eq!((output.status.code(), &output.stdout), (Some(1), &plain.stdout));
+    let words = String::from_utf8(output.stdout).unwrap();
+    assert!(!words.contains('\x1b'), "colour is for terminals");
+    let html = std::fs::read_to_string(&page).unwrap();
+    assert!(html.contains("<title>invalid: ") && html.contains("was there only once"), "{words}");
+    assert!(html.contains("\"culprits\":[0,1,2]"), "the page points to what the sentence names");
+    // One page cannot show two histories; a document can.
+    let both = [good, bad];
+    let refused = check(&[&both[..], &["--html", &page], &model[..]].concat());
+    assert_eq!(refused.status.code(), Some(254));
+    assert!(
+        refused.stdout.is_empty() && String::from_utf8_lossy(&refused.stderr).contains("--html")
+    );
+    assert_eq!(check(&[&both[..], &model[..]].concat()).status.code(), Some(1));
+    let xml = std::fs::read_to_string(&junit).unwrap();
+    assert_eq!(xml.matches("<testsuite ").count(), 2, "{xml}");
+    assert!(xml.starts_with("<?xml") && xml.contains("tests=\"2\" failures=\"1\""), "{xml}");
+}

@@ -79,8 +79,10 @@ fn a_short_run_is_valid_and_leaves_a_complete_folder_and_no_process() {
     assert!(words.contains("replay: cargo jepsen run --workload register"), "{words}");
     let folder = latest(&store);
     let files = ["run.json", "history.edn", "history.jsonl", "results.json", "harness.log"];
+    let pages = ["junit.xml", "timeline.html"];
     for file in files
         .iter()
+        .chain(&pages)
         .map(|file| (*file).to_owned())
         .chain((1..=3).map(|node| format!("node-{node}.log")))
     {
@@ -90,6 +92,10 @@ fn a_short_run_is_valid_and_leaves_a_complete_folder_and_no_process() {
     assert!(!folder.join("data").exists(), "the data of a valid run is nobody's business");
     let history = fs::read_to_string(folder.join("history.jsonl")).unwrap();
     assert!(history.contains("\"installed\"") && history.contains("\"healed\""));
+    // Nodes say who they are, and the page shows it.
+    assert!(history.contains("\"role\":\"leader\"") && history.contains("\"role\":\"silent\""));
+    let page = fs::read_to_string(folder.join("timeline.html")).unwrap();
+    assert!(page.contains("became leader of term ") && page.contains("\"name\":\"partition\""));
     let processes = node_processes(&folder);
     assert!(processes.len() > 3, "killed nodes were started again: {processes:?}");
     assert!(!processes.iter().any(|pid| exists(*pid)), "{processes:?}");

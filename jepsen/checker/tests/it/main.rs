@@ -2,7 +2,8 @@
 //!
 //! One binary, one story a file:
 //! - `differential`: the search for linearizations against a judge that cannot be wrong;
-//! - `checkers`: each checker fails on a planted violation, and says why.
+//! - `checkers`: each checker fails on a planted violation, and says why;
+//! - `junit`: what build servers read, read by a parser of XML.
 //!
 //! What several stories need stands here.
 
@@ -10,6 +11,8 @@
 mod checkers;
 #[cfg(test)]
 mod differential;
+#[cfg(test)]
+mod junit;
 
 use std::time::Duration;
 

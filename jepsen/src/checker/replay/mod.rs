@@ -121,8 +121,7 @@ pub struct Judgement {
 
 impl Judgement {
     fn unknown(why: String) -> Self {
-        let operations = Vec::new();
-        let witness = Err(Explanation { key: None, sentence: why.clone(), operations });
+        let witness = Err(Explanation { sentence: why.clone(), ..Explanation::default() });
         Self { verdict: Verdict::Unknown { why }, witness }
     }
 }
@@ -138,12 +137,8 @@ pub fn follow<S: StateMachine>(
     order: &[u64],
     clock: Clock,
 ) -> Result<(), Explanation> {
-    let none = Vec::new();
-    well_formed(operations).map_err(|sentence| Explanation {
-        key: None,
-        sentence,
-        operations: none,
-    })?;
+    well_formed(operations)
+        .map_err(|sentence| Explanation { sentence, ..Explanation::default() })?;
     let mut budget = Budget::new(UNLIMITED, usize::MAX);
     let witness = Witness::new(operations, order).and_then(|witness| witness.verify(&mut budget));
     witness.map_err(|flaw| Story { operations, clock }.of_the_log(&flaw))

@@ -34,7 +34,7 @@ impl<S: StateMachine> Story<'_, S> {
     /// Why the log's order does not explain what the clients saw.
     pub(super) fn of_the_log(&self, flaw: &Flaw) -> Explanation {
         let operations = self.listed(&flaw.named());
-        Explanation { key: None, sentence: self.sentence(flaw), operations }
+        Explanation { sentence: self.sentence(flaw), operations, ..Explanation::default() }
     }
 
     /// Why no order does: `core` is a contradiction by itself, and the log shows where to look.
@@ -52,7 +52,7 @@ impl<S: StateMachine> Story<'_, S> {
         if more > 0 {
             operations.push(format!("and {more} more"));
         }
-        Explanation { key: None, sentence, operations }
+        Explanation { sentence, operations, ..Explanation::default() }
     }
 
     fn sentence(&self, flaw: &Flaw) -> String {
