@@ -138,12 +138,16 @@ fn search(
 }
 
 fn skipped(skipped: &Skipped) -> Vec<String> {
-    let Skipped { nemesis_events, other_processes, unknown_keys } = skipped;
+    let Skipped { nemesis_events, other_processes, unknown_keys, early_times } = skipped;
     let counts = [
         (nemesis_events, "nemesis events, which are no part of the verdict"),
         (other_processes, "events of processes that are no clients"),
         (unknown_keys, "fields that mean nothing here"),
     ];
     let some = counts.into_iter().filter(|(count, _)| **count > 0);
-    some.map(|(count, what)| format!("skipped {count} {what}")).collect()
+    let mut notes: Vec<_> = some.map(|(count, what)| format!("skipped {count} {what}")).collect();
+    if *early_times > 0 {
+        notes.push(format!("read {early_times} times before the test began as its beginning"));
+    }
+    notes
 }

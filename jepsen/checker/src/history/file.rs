@@ -1,11 +1,13 @@
 //! Reads and writes history files, and says what is wrong with a bad one.
 //!
 //! In goes a path (or a text) and a [`Format`], out comes a [`History`]: its events, the line each
-//! stood on, and counts of what was left out. [`History::operations`] pairs them.
+//! stood on, and counts of what was left out. [`History::operations`] pairs them. Who needs no events
+//! reads [`Operations`] instead, which pairs while it reads, and holds each event for a moment only.
 //!
 //! Invariants:
 //! - every error about the contents carries file, line and reason ([`InputError`]), also those that
 //!   are found only when events are paired or when a model reads their values;
+//! - a large text is read in parallel pieces, with the same result and the same errors as otherwise;
 //! - nothing is left out silently: nemesis events, foreign processes and unknown keys are counted;
 //! - formats are told apart by contents, not by name: JSON lines begin with `{"`, EDN does not;
 //! - an array of JSON objects is neither, and is refused as what it is.
@@ -14,10 +16,17 @@ use std::fmt;
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
+use std::str;
 
-use super::edn::{EdnError, EdnReader};
-use super::pairing::{Clock, Operation, pair};
+use super::batch::{Batch, Fault, Lines};
+use super::edn::EdnReader;
+use super::jepsen::{EventReader, Piece};
+use super::pairing::{Assembly, Clock, Operation, PairingError, pair, pair_owned};
+use super::parallel::{self, Cut, Parser};
 use super::{Event, Process, jepsen, jsonl};
+
+/// How much of a text is looked at to find out its format.
+const LOOK_BYTES: usize = 64 << 10;
 
 /// How a history is written down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +48,17 @@ pub struct Skipped {
     pub other_processes: u64,
     /// Keys that mean nothing to us.
     pub unknown_keys: u64,
+    /// Times before the beginning of the test, which were read as its beginning.
+    pub early_times: u64,
+}
+
+impl Skipped {
+    fn add(&mut self, more: Skipped) {
+        self.nemesis_events += more.nemesis_events;
+        self.other_processes += more.other_processes;
+        self.unknown_keys += more.unknown_keys;
+        self.early_times += more.early_times;
+    }
 }
 
 /// A history that was read from a file.
@@ -48,10 +68,23 @@ pub struct History {
     pub name: String,
     /// Its events in order.
     pub events: Vec<Event>,
-    /// The line each event stood on, from 1.
-    pub lines: Vec<usize>,
     /// What was left out.
     pub skipped: Skipped,
+    lines: Lines,
+}
+
+/// The operations of a history that was read from a file, without its events.
+#[derive(Clone, Debug)]
+pub struct Operations {
+    /// Where they came from, for messages.
+    pub name: String,
+    /// The clock of their times.
+    pub clock: Clock,
+    /// The clients' operations, by invocation.
+    pub operations: Vec<Operation>,
+    /// What was left out.
+    pub skipped: Skipped,
+    lines: Lines,
 }
 
 /// What is wrong with a file, and where.
@@ -76,110 +109,196 @@ impl fmt::Display for InputError {
 
 impl std::error::Error for InputError {}
 
+impl InputError {
+    fn new(name: &str, fault: Fault) -> Self {
+        Self { name: name.to_owned(), line: fault.line, reason: fault.reason }
+    }
+}
+
 impl History {
     /// Reads a file.
     pub fn read(path: &Path, format: Format) -> Result<Self, InputError> {
-        let name = path.display().to_string();
-        let unreadable = |reason| InputError { name: name.clone(), line: 0, reason };
-        let bytes = fs::read(path).map_err(|error| unreadable(error.to_string()))?;
-        match String::from_utf8(bytes) {
-            Ok(text) => Self::parse(&name, &text, format),
-            Err(error) => {
-                let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-                let line = 1 + good.iter().filter(|byte| **byte == b'\n').count();
-                Err(InputError { name, line, reason: "the text is not UTF-8".to_owned() })
-            }
-        }
+        let (name, bytes) = contents(path)?;
+        Source::new(&name, &bytes, format).history(Cut::default())
     }
 
     /// Reads a text; `name` is what messages call it.
     pub fn parse(name: &str, text: &str, format: Format) -> Result<Self, InputError> {
-        let mut history = History {
-            name: name.to_owned(),
-            events: Vec::new(),
-            lines: Vec::new(),
-            skipped: Skipped::default(),
-        };
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        match format {
-            Format::Jsonl => history.parse_jsonl(text)?,
-            Format::Edn => history.parse_edn(text)?,
-            Format::Auto if looks_like_json(text) => history.parse_jsonl(text)?,
-            Format::Auto => history.parse_edn(text)?,
-        }
-        let nemesis = history.events.iter().filter(|event| event.process == Process::Nemesis);
-        history.skipped.nemesis_events = nemesis.count() as u64;
-        Ok(history)
+        Source::new(name, text.as_bytes(), format).history(Cut::default())
     }
 
-    /// The clients' operations, paired.
+    /// The clients' operations, paired; the events stay.
     pub fn operations(&self) -> Result<(Clock, Vec<Operation>), InputError> {
         pair(&self.events).map_err(|error| self.error_at(error.position, error.reason))
     }
 
+    /// The clients' operations, paired; the events become them.
+    pub fn into_operations(self) -> Result<Operations, InputError> {
+        let Self { name, events, lines, skipped } = self;
+        match pair_owned(events) {
+            Ok((clock, operations)) => Ok(Operations { name, clock, operations, skipped, lines }),
+            Err(PairingError { position, reason }) => {
+                Err(InputError { name, line: lines.line(position), reason })
+            }
+        }
+    }
+
+    /// The line that the event at a position began on, from 1; 0 if there is no such event.
+    pub fn line(&self, position: usize) -> usize {
+        self.lines.line(position)
+    }
+
     /// An error about the event at a position, as when a model cannot read its value.
     pub fn error_at(&self, position: usize, reason: impl Into<String>) -> InputError {
-        let line = self.lines.get(position).copied().unwrap_or(0);
+        let line = self.line(position);
         InputError { name: self.name.clone(), line, reason: reason.into() }
     }
+}
 
-    fn parse_jsonl(&mut self, text: &str) -> Result<(), InputError> {
-        let start = text.trim_start();
-        if start.starts_with('[') {
-            let line = 1 + text[..text.len() - start.len()].matches('\n').count();
-            let reason = "one JSON object a line is expected, not an array".to_owned();
-            return Err(InputError { name: self.name.clone(), line, reason });
-        }
-        for (position, line) in text.lines().enumerate() {
-            if line.trim().is_empty() {
-                continue;
-            }
-            let event = jsonl::read(line, self.events.len() as u64, &mut self.skipped);
-            self.push(position + 1, event)?;
-        }
-        Ok(())
+impl Operations {
+    /// Reads a file.
+    pub fn read(path: &Path, format: Format) -> Result<Self, InputError> {
+        let (name, bytes) = contents(path)?;
+        Source::new(&name, &bytes, format).operations(Cut::default())
     }
 
-    fn parse_edn(&mut self, text: &str) -> Result<(), InputError> {
-        let mut reader = EdnReader::new(text);
-        let in_vector = reader.enter_vector().map_err(|error| self.edn_error(error))?;
-        loop {
-            let form = match in_vector {
-                true => reader.next_item(),
-                false => reader.next_form(),
-            };
-            let Some((line, form)) = form.map_err(|error| self.edn_error(error))? else { break };
-            let event = jepsen::read(form, self.events.len() as u64, &mut self.skipped);
-            self.push(line, event)?;
-        }
-        if in_vector {
-            let rest = reader.next_form().map_err(|error| self.edn_error(error))?;
-            if let Some((line, _)) = rest {
-                let reason = "something follows the vector of events".to_owned();
-                return Err(InputError { name: self.name.clone(), line, reason });
-            }
-        }
-        Ok(())
+    /// Reads a text; `name` is what messages call it.
+    pub fn parse(name: &str, text: &str, format: Format) -> Result<Self, InputError> {
+        Source::new(name, text.as_bytes(), format).operations(Cut::default())
     }
 
-    fn push(
-        &mut self,
-        line: usize,
-        event: Result<Option<Event>, String>,
-    ) -> Result<(), InputError> {
-        match event {
-            Ok(Some(event)) => {
-                self.events.push(event);
-                self.lines.push(line);
-                Ok(())
+    /// An error about the event at a position, as when a model cannot read its value.
+    pub fn error_at(&self, position: usize, reason: impl Into<String>) -> InputError {
+        let line = self.lines.line(position);
+        InputError { name: self.name.clone(), line, reason: reason.into() }
+    }
+}
+
+fn contents(path: &Path) -> Result<(String, Vec<u8>), InputError> {
+    let name = path.display().to_string();
+    match fs::read(path) {
+        Ok(bytes) => Ok((name, bytes)),
+        Err(error) => Err(InputError { name, line: 0, reason: error.to_string() }),
+    }
+}
+
+/// A text that is about to be read.
+struct Source<'a> {
+    name: &'a str,
+    bytes: &'a [u8],
+    parser: Parser,
+    in_vector: bool,
+}
+
+impl<'a> Source<'a> {
+    fn new(name: &'a str, bytes: &'a [u8], format: Format) -> Self {
+        let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
+        let start = beginning(bytes);
+        let parser: Parser = match format {
+            Format::Jsonl => parse_jsonl,
+            Format::Edn => parse_edn,
+            Format::Auto if looks_like_json(start) => parse_jsonl,
+            Format::Auto => parse_edn,
+        };
+        let in_vector = EdnReader::new(start).enter_vector() == Ok(true);
+        Self { name, bytes, parser, in_vector }
+    }
+
+    fn history(&self, cut: Cut) -> Result<History, InputError> {
+        let mut whole = Batch::default();
+        let in_pieces = self.worth_cutting(cut)
+            && self.in_pieces(cut, |batch, share| {
+                // The pieces are much alike, so the first tells how much room all need.
+                if whole.events.is_empty() {
+                    whole.events.reserve(share.saturating_mul(batch.events.len()));
+                }
+                whole.events.append(&mut batch.events);
+                whole.lines.append(std::mem::take(&mut batch.lines));
+                whole.skipped.add(batch.skipped);
+                true
+            });
+        if !in_pieces {
+            whole = self.in_one()?;
+        }
+        let Batch { events, lines, mut skipped, .. } = whole;
+        let nemesis = events.iter().filter(|event| event.process == Process::Nemesis);
+        skipped.nemesis_events = nemesis.count() as u64;
+        Ok(History { name: self.name.to_owned(), events, skipped, lines })
+    }
+
+    fn operations(&self, cut: Cut) -> Result<Operations, InputError> {
+        let mut assembly = None;
+        let mut lines = Lines::default();
+        let mut skipped = Skipped::default();
+        let in_pieces = self.worth_cutting(cut)
+            && self.in_pieces(cut, |batch, share| {
+                let assembly = assembly.get_or_insert_with(|| {
+                    // If a later event says that this was the wrong clock, all begins anew.
+                    let mut assembly = Assembly::new(Clock::of(&batch.events));
+                    assembly.reserve(share.saturating_mul(batch.events.len().div_ceil(2)));
+                    assembly
+                });
+                lines.append(std::mem::take(&mut batch.lines));
+                skipped.add(batch.skipped);
+                batch.events.drain(..).all(|event| assembly.push(event).is_ok())
+            });
+        match assembly {
+            Some(assembly) if in_pieces => {
+                skipped.nemesis_events = assembly.nemesis_events;
+                let (clock, operations) = assembly.finish();
+                let name = self.name.to_owned();
+                Ok(Operations { name, clock, operations, skipped, lines })
             }
-            Ok(None) => Ok(()),
-            Err(reason) => Err(InputError { name: self.name.clone(), line, reason }),
+            _ => self.history(Cut { threads: 1, ..cut })?.into_operations(),
         }
     }
 
-    fn edn_error(&self, error: EdnError) -> InputError {
-        InputError { name: self.name.clone(), line: error.line, reason: error.reason }
+    /// Whether there is anything to gain from several pieces.
+    fn worth_cutting(&self, cut: Cut) -> bool {
+        cut.threads > 1 && self.bytes.len() > 2 * cut.piece_bytes
+    }
+
+    /// Reads all in parallel pieces; `take` gets each with the number of pieces there may be.
+    fn in_pieces(&self, cut: Cut, mut take: impl FnMut(&mut Batch, usize) -> bool) -> bool {
+        let share = self.bytes.len().div_ceil(cut.piece_bytes);
+        let mut take = |batch: &mut Batch| take(batch, share);
+        parallel::read(self.bytes, self.in_vector, self.parser, cut, &mut take)
+    }
+
+    /// Reads all in one piece, which finds the words for what is wrong.
+    fn in_one(&self) -> Result<Batch, InputError> {
+        let text = str::from_utf8(self.bytes).map_err(|error| {
+            let good = &self.bytes[..error.valid_up_to()];
+            let line = 1 + memchr::memchr_iter(b'\n', good).count();
+            InputError::new(self.name, Fault { line, reason: "the text is not UTF-8".to_owned() })
+        })?;
+        let mut batch = Batch::default();
+        (self.parser)(text, Piece::Whole, &mut batch)
+            .map_err(|fault| InputError::new(self.name, fault))?;
+        Ok(batch)
+    }
+}
+
+fn parse_edn(text: &str, piece: Piece, batch: &mut Batch) -> Result<(), Fault> {
+    EventReader::new(text).read_piece(piece, batch)
+}
+
+fn parse_jsonl(text: &str, piece: Piece, batch: &mut Batch) -> Result<(), Fault> {
+    let start = text.trim_start();
+    if start.starts_with('[') {
+        let line = 1 + text[..text.len() - start.len()].matches('\n').count();
+        let reason = "one JSON object a line is expected, not an array".to_owned();
+        return Err(Fault { line, reason });
+    }
+    jsonl::read_piece(text, piece, batch)
+}
+
+/// The beginning of a text, as far as it is one.
+fn beginning(bytes: &[u8]) -> &str {
+    let start = &bytes[..bytes.len().min(LOOK_BYTES)];
+    match str::from_utf8(start) {
+        Ok(text) => text,
+        Err(error) => str::from_utf8(&start[..error.valid_up_to()]).unwrap_or_default(),
     }
 }
 
@@ -219,7 +338,7 @@ mod tests {
         let vector = format!("[{EDN}]");
         let vector = History::parse("h", &vector, Format::Auto).unwrap();
         assert_eq!(lines.events, vector.events);
-        assert_eq!(lines.lines, [2, 3, 4]);
+        assert_eq!([0, 1, 2].map(|position| lines.line(position)), [2, 3, 4]);
         assert_eq!((lines.skipped.nemesis_events, lines.skipped.unknown_keys), (1, 1));
         let (clock, operations) = lines.operations().unwrap();
         assert_eq!((clock, operations.len()), (Clock::Nanoseconds, 1));

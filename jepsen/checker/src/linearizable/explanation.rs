@@ -234,7 +234,7 @@ impl<M: Model> Story<'_, M> {
     /// "process 4 read 17 (node 2, 12.204 s to 12.206 s)".
     fn subject(&self, entry: &Entry<M::Op>) -> String {
         let Some(operation) = self.operations.get(entry.source) else { return String::new() };
-        let node = operation.node.as_ref().map_or(String::new(), |node| format!("node {node}, "));
+        let node = operation.node().map_or(String::new(), |node| format!("node {node}, "));
         let from = self.moment(entry.invoked);
         let interval = match entry.returned {
             Some(returned) => format!("{from} to {}", self.moment(returned)),
