@@ -12,6 +12,8 @@
 //!
 //! It does not parse.
 
+use std::mem::take;
+
 use super::event::Event;
 use super::file::Skipped;
 
@@ -30,6 +32,12 @@ pub(super) struct Batch {
     pub(super) skipped: Skipped,
     /// The line feeds of the piece.
     pub(super) line_feeds: usize,
+    /// How many forms there were, events or not.
+    pub(super) forms: usize,
+    /// Whether the piece is the beginning of a vector of events.
+    pub(super) entered: bool,
+    /// Whether that vector ends in this piece.
+    pub(super) closed: bool,
     /// Events whose index is their position.
     unnumbered: Vec<usize>,
 }
@@ -61,11 +69,10 @@ impl Batch {
 
     /// Makes it as good as new, but keeps its memory.
     pub(super) fn clear(&mut self) {
-        self.events.clear();
-        self.unnumbered.clear();
-        self.lines.0.clear();
-        self.skipped = Skipped::default();
-        self.line_feeds = 0;
+        let (mut events, mut unnumbered) = (take(&mut self.events), take(&mut self.unnumbered));
+        events.clear();
+        unnumbered.clear();
+        *self = Self { events, unnumbered, ..Self::default() };
     }
 }
 

@@ -8,25 +8,17 @@
 //! - every error about the contents carries file, line and reason ([`InputError`]), also those that
 //!   are found only when events are paired or when a model reads their values;
 //! - a large text is read in parallel pieces, with the same result and the same errors as otherwise;
-//! - nothing is left out silently: nemesis events, foreign processes and unknown keys are counted;
-//! - formats are told apart by contents, not by name: JSON lines begin with `{"`, EDN does not;
-//! - an array of JSON objects is neither, and is refused as what it is.
+//! - nothing is left out silently: nemesis events, foreign processes and unknown keys are counted.
 
 use std::fmt;
-use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
-use std::str;
 
-use super::batch::{Batch, Fault, Lines};
-use super::edn::EdnReader;
-use super::jepsen::{EventReader, Piece};
-use super::pairing::{Assembly, Clock, Operation, PairingError, pair, pair_owned};
-use super::parallel::{self, Cut, Parser};
-use super::{Event, Process, jepsen, jsonl};
-
-/// How much of a text is looked at to find out its format.
-const LOOK_BYTES: usize = 64 << 10;
+use super::batch::{Fault, Lines};
+use super::pairing::{Clock, Operation, PairingError, pair, pair_owned};
+use super::parallel::Cut;
+use super::source::{self, Origin};
+use super::{Event, jepsen, jsonl};
 
 /// How a history is written down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +45,7 @@ pub struct Skipped {
 }
 
 impl Skipped {
-    fn add(&mut self, more: Skipped) {
+    pub(super) fn add(&mut self, more: Skipped) {
         self.nemesis_events += more.nemesis_events;
         self.other_processes += more.other_processes;
         self.unknown_keys += more.unknown_keys;
@@ -70,7 +62,7 @@ pub struct History {
     pub events: Vec<Event>,
     /// What was left out.
     pub skipped: Skipped,
-    lines: Lines,
+    pub(super) lines: Lines,
 }
 
 /// The operations of a history that was read from a file, without its events.
@@ -84,7 +76,7 @@ pub struct Operations {
     pub operations: Vec<Operation>,
     /// What was left out.
     pub skipped: Skipped,
-    lines: Lines,
+    pub(super) lines: Lines,
 }
 
 /// What is wrong with a file, and where.
@@ -110,7 +102,7 @@ impl fmt::Display for InputError {
 impl std::error::Error for InputError {}
 
 impl InputError {
-    fn new(name: &str, fault: Fault) -> Self {
+    pub(super) fn new(name: &str, fault: Fault) -> Self {
         Self { name: name.to_owned(), line: fault.line, reason: fault.reason }
     }
 }
@@ -118,13 +110,12 @@ impl InputError {
 impl History {
     /// Reads a file.
     pub fn read(path: &Path, format: Format) -> Result<Self, InputError> {
-        let (name, bytes) = contents(path)?;
-        Source::new(&name, &bytes, format).history(Cut::default())
+        source::history(&path.display().to_string(), Origin::File(path), format, Cut::default())
     }
 
     /// Reads a text; `name` is what messages call it.
     pub fn parse(name: &str, text: &str, format: Format) -> Result<Self, InputError> {
-        Source::new(name, text.as_bytes(), format).history(Cut::default())
+        source::history(name, Origin::Text(text.as_bytes()), format, Cut::default())
     }
 
     /// The clients' operations, paired; the events stay.
@@ -158,13 +149,12 @@ impl History {
 impl Operations {
     /// Reads a file.
     pub fn read(path: &Path, format: Format) -> Result<Self, InputError> {
-        let (name, bytes) = contents(path)?;
-        Source::new(&name, &bytes, format).operations(Cut::default())
+        source::operations(&path.display().to_string(), Origin::File(path), format, Cut::default())
     }
 
     /// Reads a text; `name` is what messages call it.
     pub fn parse(name: &str, text: &str, format: Format) -> Result<Self, InputError> {
-        Source::new(name, text.as_bytes(), format).operations(Cut::default())
+        source::operations(name, Origin::Text(text.as_bytes()), format, Cut::default())
     }
 
     /// An error about the event at a position, as when a model cannot read its value.
@@ -172,141 +162,6 @@ impl Operations {
         let line = self.lines.line(position);
         InputError { name: self.name.clone(), line, reason: reason.into() }
     }
-}
-
-fn contents(path: &Path) -> Result<(String, Vec<u8>), InputError> {
-    let name = path.display().to_string();
-    match fs::read(path) {
-        Ok(bytes) => Ok((name, bytes)),
-        Err(error) => Err(InputError { name, line: 0, reason: error.to_string() }),
-    }
-}
-
-/// A text that is about to be read.
-struct Source<'a> {
-    name: &'a str,
-    bytes: &'a [u8],
-    parser: Parser,
-    in_vector: bool,
-}
-
-impl<'a> Source<'a> {
-    fn new(name: &'a str, bytes: &'a [u8], format: Format) -> Self {
-        let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
-        let start = beginning(bytes);
-        let parser: Parser = match format {
-            Format::Jsonl => parse_jsonl,
-            Format::Edn => parse_edn,
-            Format::Auto if looks_like_json(start) => parse_jsonl,
-            Format::Auto => parse_edn,
-        };
-        let in_vector = EdnReader::new(start).enter_vector() == Ok(true);
-        Self { name, bytes, parser, in_vector }
-    }
-
-    fn history(&self, cut: Cut) -> Result<History, InputError> {
-        let mut whole = Batch::default();
-        let in_pieces = self.worth_cutting(cut)
-            && self.in_pieces(cut, |batch, share| {
-                // The pieces are much alike, so the first tells how much room all need.
-                if whole.events.is_empty() {
-                    whole.events.reserve(share.saturating_mul(batch.events.len()));
-                }
-                whole.events.append(&mut batch.events);
-                whole.lines.append(std::mem::take(&mut batch.lines));
-                whole.skipped.add(batch.skipped);
-                true
-            });
-        if !in_pieces {
-            whole = self.in_one()?;
-        }
-        let Batch { events, lines, mut skipped, .. } = whole;
-        let nemesis = events.iter().filter(|event| event.process == Process::Nemesis);
-        skipped.nemesis_events = nemesis.count() as u64;
-        Ok(History { name: self.name.to_owned(), events, skipped, lines })
-    }
-
-    fn operations(&self, cut: Cut) -> Result<Operations, InputError> {
-        let mut assembly = None;
-        let mut lines = Lines::default();
-        let mut skipped = Skipped::default();
-        let in_pieces = self.worth_cutting(cut)
-            && self.in_pieces(cut, |batch, share| {
-                let assembly = assembly.get_or_insert_with(|| {
-                    // If a later event says that this was the wrong clock, all begins anew.
-                    let mut assembly = Assembly::new(Clock::of(&batch.events));
-                    assembly.reserve(share.saturating_mul(batch.events.len().div_ceil(2)));
-                    assembly
-                });
-                lines.append(std::mem::take(&mut batch.lines));
-                skipped.add(batch.skipped);
-                batch.events.drain(..).all(|event| assembly.push(event).is_ok())
-            });
-        match assembly {
-            Some(assembly) if in_pieces => {
-                skipped.nemesis_events = assembly.nemesis_events;
-                let (clock, operations) = assembly.finish();
-                let name = self.name.to_owned();
-                Ok(Operations { name, clock, operations, skipped, lines })
-            }
-            _ => self.history(Cut { threads: 1, ..cut })?.into_operations(),
-        }
-    }
-
-    /// Whether there is anything to gain from several pieces.
-    fn worth_cutting(&self, cut: Cut) -> bool {
-        cut.threads > 1 && self.bytes.len() > 2 * cut.piece_bytes
-    }
-
-    /// Reads all in parallel pieces; `take` gets each with the number of pieces there may be.
-    fn in_pieces(&self, cut: Cut, mut take: impl FnMut(&mut Batch, usize) -> bool) -> bool {
-        let share = self.bytes.len().div_ceil(cut.piece_bytes);
-        let mut take = |batch: &mut Batch| take(batch, share);
-        parallel::read(self.bytes, self.in_vector, self.parser, cut, &mut take)
-    }
-
-    /// Reads all in one piece, which finds the words for what is wrong.
-    fn in_one(&self) -> Result<Batch, InputError> {
-        let text = str::from_utf8(self.bytes).map_err(|error| {
-            let good = &self.bytes[..error.valid_up_to()];
-            let line = 1 + memchr::memchr_iter(b'\n', good).count();
-            InputError::new(self.name, Fault { line, reason: "the text is not UTF-8".to_owned() })
-        })?;
-        let mut batch = Batch::default();
-        (self.parser)(text, Piece::Whole, &mut batch)
-            .map_err(|fault| InputError::new(self.name, fault))?;
-        Ok(batch)
-    }
-}
-
-fn parse_edn(text: &str, piece: Piece, batch: &mut Batch) -> Result<(), Fault> {
-    EventReader::new(text).read_piece(piece, batch)
-}
-
-fn parse_jsonl(text: &str, piece: Piece, batch: &mut Batch) -> Result<(), Fault> {
-    let start = text.trim_start();
-    if start.starts_with('[') {
-        let line = 1 + text[..text.len() - start.len()].matches('\n').count();
-        let reason = "one JSON object a line is expected, not an array".to_owned();
-        return Err(Fault { line, reason });
-    }
-    jsonl::read_piece(text, piece, batch)
-}
-
-/// The beginning of a text, as far as it is one.
-fn beginning(bytes: &[u8]) -> &str {
-    let start = &bytes[..bytes.len().min(LOOK_BYTES)];
-    match str::from_utf8(start) {
-        Ok(text) => text,
-        Err(error) => str::from_utf8(&start[..error.valid_up_to()]).unwrap_or_default(),
-    }
-}
-
-/// EDN maps of events begin with a keyword, JSON objects with a string, also within an array.
-fn looks_like_json(text: &str) -> bool {
-    let start = text.trim_start();
-    let start = start.strip_prefix('[').unwrap_or(start).trim_start();
-    start.strip_prefix('{').is_some_and(|rest| rest.trim_start().starts_with('"'))
 }
 
 /// Writes events as JSON lines or as Jepsen's EDN, one a line.

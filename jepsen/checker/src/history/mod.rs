@@ -25,6 +25,7 @@ pub mod jsonl;
 pub mod pairing;
 mod parallel;
 pub mod recorder;
+mod source;
 pub mod value;
 
 pub use event::{Details, Event, EventType, Process};

@@ -10,17 +10,35 @@
 use super::{EdnError, EdnReader};
 use crate::history::value::{Float, Value};
 
-/// The ASCII characters that end a token.
-const ENDS_TOKEN: [bool; 256] = {
-    let mut table = [false; 256];
-    let ends = b" ,\n\r\t\x0b\x0c;\"\\()[]{}";
+/// What an ASCII character does to the token before it, or to the form that might begin with it.
+const NEITHER: u8 = 0;
+const DELIMITER: u8 = 1;
+const BLANK: u8 = 2;
+
+const KINDS: [u8; 256] = {
+    let mut kinds = [NEITHER; 256];
+    let (blanks, delimiters) = (b" ,\n\r\t\x0b\x0c", b";\"\\()[]{}");
     let mut at = 0;
-    while at < ends.len() {
-        table[ends[at] as usize] = true;
+    while at < blanks.len() {
+        kinds[blanks[at] as usize] = BLANK;
         at += 1;
     }
-    table
+    at = 0;
+    while at < delimiters.len() {
+        kinds[delimiters[at] as usize] = DELIMITER;
+        at += 1;
+    }
+    kinds
 };
+
+/// Whether a byte is a blank of ASCII, or a comma.
+pub(super) fn is_blank(byte: u8) -> bool {
+    KINDS[usize::from(byte)] == BLANK
+}
+
+fn ends_token(byte: u8) -> bool {
+    KINDS[usize::from(byte)] != NEITHER
+}
 
 /// More digits than these may not fit in 64 bits.
 const DIGITS_SURE: usize = 18;
@@ -32,7 +50,7 @@ impl<'a> EdnReader<'a> {
         let bytes = self.text.as_bytes();
         while let Some(&byte) = bytes.get(self.at) {
             if byte < 0x80 {
-                if ENDS_TOKEN[usize::from(byte)] {
+                if ends_token(byte) {
                     break;
                 }
                 self.at += 1;
@@ -48,25 +66,40 @@ impl<'a> EdnReader<'a> {
 
     /// Takes a number of plain digits that surely fits, if that is what comes next.
     pub(in crate::history) fn natural(&mut self) -> Option<i64> {
-        let bytes = &self.text.as_bytes()[self.at..];
+        let bytes = self.text.as_bytes();
+        let most = bytes.len().min(self.at + DIGITS_SURE);
         let mut number = 0_i64;
-        let mut length = 0;
-        while let Some(digit) = bytes.get(length).map(|byte| byte.wrapping_sub(b'0')) {
+        let mut end = self.at;
+        while end < most {
+            let digit = bytes[end].wrapping_sub(b'0');
             if digit > 9 {
                 break;
             }
-            if length == DIGITS_SURE {
-                return None;
-            }
             number = number * 10 + i64::from(digit);
-            length += 1;
+            end += 1;
         }
-        let ends = bytes.get(length).is_none_or(|byte| ENDS_TOKEN[usize::from(*byte)]);
-        if length == 0 || !ends {
+        // A number that is longer, or anything but plain digits, does not end here.
+        if end == self.at || bytes.get(end).is_some_and(|byte| !ends_token(*byte)) {
             return None;
         }
-        self.at += length;
+        self.at = end;
         Some(number)
+    }
+
+    /// Takes a token that is expected, if that is what comes next.
+    #[inline]
+    pub(in crate::history) fn take_token(&mut self, expected: &str) -> bool {
+        let rest = &self.text.as_bytes()[self.at..];
+        let ends = || rest.get(expected.len()).is_none_or(|byte| ends_token(*byte));
+        let found = rest.starts_with(expected.as_bytes()) && ends();
+        self.at += if found { expected.len() } else { 0 };
+        found
+    }
+
+    /// The byte after the next.
+    #[inline]
+    pub(in crate::history) fn peek_second(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at + 1).copied()
     }
 
     pub(super) fn atom(&mut self) -> Result<Value, EdnError> {

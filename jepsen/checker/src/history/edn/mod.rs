@@ -93,6 +93,7 @@ impl<'a> EdnReader<'a> {
     }
 
     /// The byte that comes next.
+    #[inline]
     pub(super) fn peek(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
     }
@@ -114,6 +115,7 @@ impl<'a> EdnReader<'a> {
         self.counted_line
     }
 
+    #[inline]
     pub(super) fn take_if(&mut self, expected: u8) -> bool {
         let found = self.peek() == Some(expected);
         self.at += usize::from(found);
@@ -126,11 +128,13 @@ impl<'a> EdnReader<'a> {
         line + memchr::memchr_iter(b'\n', &self.text.as_bytes()[from..at]).count()
     }
 
+    #[cold]
     fn error<T>(&self, reason: impl Into<String>) -> Result<T, EdnError> {
         let line = self.line_of(self.at);
         Err(EdnError { line, reason: reason.into(), unfinished: false })
     }
 
+    #[cold]
     fn end<T>(&self, reason: impl Into<String>) -> Result<T, EdnError> {
         let line = self.line_of(self.at);
         Err(EdnError { line, reason: reason.into(), unfinished: true })
@@ -149,13 +153,27 @@ impl<'a> EdnReader<'a> {
     }
 
     /// Skips blanks, commas, comments and discarded forms.
+    #[inline]
     pub(super) fn skip_blanks(&mut self, depth: usize) -> Result<(), EdnError> {
+        let bytes = self.text.as_bytes();
+        while bytes.get(self.at).is_some_and(|byte| atom::is_blank(*byte)) {
+            self.at += 1;
+        }
+        match bytes.get(self.at) {
+            // All but these begin a form, or are the error of whoever expects one.
+            Some(b';' | b'#' | 0x80..) => self.skip_rare_blanks(depth),
+            _ if depth > DEPTH_MAX => self.too_deep(),
+            _ => Ok(()),
+        }
+    }
+
+    fn skip_rare_blanks(&mut self, depth: usize) -> Result<(), EdnError> {
         if depth > DEPTH_MAX {
-            return self.error(format!("forms nest deeper than {DEPTH_MAX}"));
+            return self.too_deep();
         }
         while let Some(byte) = self.peek() {
             match byte {
-                b' ' | b',' | b'\n' | b'\r' | b'\t' | 0xb | 0xc => self.at += 1,
+                blank if atom::is_blank(blank) => self.at += 1,
                 b';' => {
                     let rest = &self.text.as_bytes()[self.at..];
                     self.at += memchr::memchr(b'\n', rest).map_or(rest.len(), |end| end + 1);
@@ -174,9 +192,14 @@ impl<'a> EdnReader<'a> {
         Ok(())
     }
 
+    #[cold]
+    fn too_deep<T>(&self) -> Result<T, EdnError> {
+        self.error(format!("forms nest deeper than {DEPTH_MAX}"))
+    }
+
     pub(super) fn form(&mut self, depth: usize) -> Result<Value, EdnError> {
         if depth > DEPTH_MAX {
-            return self.error(format!("forms nest deeper than {DEPTH_MAX}"));
+            return self.too_deep();
         }
         let Some(byte) = self.peek() else {
             return self.end("the text ends where a form was expected");
@@ -204,18 +227,22 @@ impl<'a> EdnReader<'a> {
         let mut items = Vec::new();
         loop {
             self.skip_blanks(depth + 1)?;
-            match self.peek() {
+            let number = match self.peek() {
                 Some(byte) if byte == close => {
                     self.at += 1;
                     return Ok(items);
                 }
-                Some(_) => {}
+                Some(b'0'..=b'9') => self.natural(),
+                Some(_) => None,
                 None => return self.unclosed(close, opened),
-            }
-            let item = self.form(depth + 1)?;
-            if items.is_empty() {
+            };
+            let item = match number {
+                Some(number) => Value::Int(number),
+                None => self.form(depth + 1)?,
+            };
+            if items.capacity() == 0 {
                 // A pair is by far the commonest sequence: a key and its value.
-                items.reserve_exact(2);
+                items = Vec::with_capacity(2);
             }
             items.push(item);
         }

@@ -52,61 +52,42 @@ impl Fields {
             if edn.take_if(b'}') {
                 return Some(());
             }
-            let key = match edn.peek()? {
-                b':' => edn.token(),
-                _ => "",
-            };
-            // An unknown keyword is read again, as any other form that is a key.
-            match self.field(edn, depth, key) {
-                Some(Known::Yes) => {}
-                Some(Known::No) => {
-                    edn.rewind(edn.position() - key.len());
+            match known_key(edn) {
+                Some(key) if self.seen & (1 << key) == 0 => {
+                    self.seen |= 1 << key;
+                    edn.skip_blanks(depth + 1).ok()?;
+                    self.field(edn, depth, key)?;
+                }
+                Some(_) => return None,
+                None => {
                     let key = edn.form(depth + 1).ok()?;
-                    if self.unknown.contains(&key) {
+                    // A known key may come here too, if something odd follows it.
+                    if self.unknown.contains(&key) || is_known(&key) {
                         return None;
                     }
                     self.unknown.push(key);
                     edn.skip_blanks(depth + 1).ok()?;
                     edn.form(depth + 1).ok()?;
                 }
-                None => return None,
             }
         }
     }
 
     /// Reads the value of a known key.
-    fn field(&mut self, edn: &mut EdnReader<'_>, depth: usize, key: &str) -> Option<Known> {
-        let bit = match key {
-            ":index" => 0,
-            ":type" => 1,
-            ":process" => 2,
-            ":f" => 3,
-            ":value" => 4,
-            ":time" => 5,
-            ":log-index" => 6,
-            ":node" => 7,
-            ":request" => 8,
-            ":error" => 9,
-            _ => return Some(Known::No),
-        };
-        if self.seen & (1 << bit) != 0 {
-            return None;
-        }
-        self.seen |= 1 << bit;
-        edn.skip_blanks(depth + 1).ok()?;
-        match bit {
-            0 => self.index = number(edn, depth)?,
-            1 => self.event_type = Some(event_type(edn, depth)?),
-            2 => self.process = Some(process(edn, depth)?),
-            3 => self.f = text(edn, depth)?,
-            4 => self.value = edn.form(depth + 1).ok()?,
-            5 => self.time = number(edn, depth)?,
-            6 => self.log_index = number(edn, depth)?,
-            7 => self.details.node = text(edn, depth)?,
-            8 => self.details.request = text(edn, depth)?,
+    fn field(&mut self, edn: &mut EdnReader<'_>, depth: usize, key: usize) -> Option<()> {
+        match key {
+            INDEX => self.index = number(edn, depth)?,
+            TYPE => self.event_type = Some(event_type(edn, depth)?),
+            PROCESS => self.process = Some(process(edn, depth)?),
+            F => self.f = text(edn, depth)?,
+            VALUE => self.value = edn.form(depth + 1).ok()?,
+            TIME => self.time = number(edn, depth)?,
+            LOG_INDEX => self.log_index = number(edn, depth)?,
+            NODE => self.details.node = text(edn, depth)?,
+            REQUEST => self.details.request = text(edn, depth)?,
             _ => self.details.error = text(edn, depth)?,
         }
-        Some(Known::Yes)
+        Some(())
     }
 
     /// The event; within it nothing if it is somebody's who is neither client nor nemesis.
@@ -134,10 +115,42 @@ impl Fields {
     }
 }
 
-/// Whether a key means something.
-enum Known {
-    Yes,
-    No,
+/// The keys that mean something, by number.
+const KEYS: [&str; 10] =
+    ["index", "type", "process", "f", "value", "time", "log-index", "node", "request", "error"];
+
+const INDEX: usize = 0;
+const TYPE: usize = 1;
+const PROCESS: usize = 2;
+const F: usize = 3;
+const VALUE: usize = 4;
+const TIME: usize = 5;
+const LOG_INDEX: usize = 6;
+const NODE: usize = 7;
+const REQUEST: usize = 8;
+const ERROR: usize = 9;
+
+/// Takes a known key, if that is what comes next.
+#[inline]
+fn known_key(edn: &mut EdnReader<'_>) -> Option<usize> {
+    // Each name stands here as it is, so that it is compared as a few words, not as a string.
+    match edn.peek_second()? {
+        b'i' => edn.take_token(":index").then_some(INDEX),
+        b't' if edn.take_token(":type") => Some(TYPE),
+        b't' => edn.take_token(":time").then_some(TIME),
+        b'p' => edn.take_token(":process").then_some(PROCESS),
+        b'f' => edn.take_token(":f").then_some(F),
+        b'v' => edn.take_token(":value").then_some(VALUE),
+        b'l' => edn.take_token(":log-index").then_some(LOG_INDEX),
+        b'n' => edn.take_token(":node").then_some(NODE),
+        b'r' => edn.take_token(":request").then_some(REQUEST),
+        b'e' => edn.take_token(":error").then_some(ERROR),
+        _ => None,
+    }
+}
+
+fn is_known(key: &Value) -> bool {
+    matches!(key, Value::Keyword(name) if KEYS.contains(&name.as_str()))
 }
 
 fn number(edn: &mut EdnReader<'_>, depth: usize) -> Option<Number> {
@@ -152,8 +165,14 @@ fn number(edn: &mut EdnReader<'_>, depth: usize) -> Option<Number> {
 }
 
 fn event_type(edn: &mut EdnReader<'_>, depth: usize) -> Option<EventType> {
-    if edn.peek() == Some(b':') {
-        return EventType::from_name(&edn.token()[1..]);
+    let plain = match edn.peek_second()? {
+        b'o' => edn.take_token(":ok").then_some(EventType::Ok),
+        b'f' => edn.take_token(":fail").then_some(EventType::Fail),
+        _ if edn.take_token(":invoke") => Some(EventType::Invoke),
+        _ => edn.take_token(":info").then_some(EventType::Info),
+    };
+    if plain.is_some() {
+        return plain;
     }
     EventType::from_name(&edn.form(depth + 1).ok()?.to_name())
 }

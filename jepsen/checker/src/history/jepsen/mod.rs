@@ -28,6 +28,7 @@ use smol_str::SmolStr;
 use self::fields::Fields;
 use super::batch::{Batch, Fault};
 use super::edn::{DEPTH_MAX, EdnError, EdnReader};
+use super::parallel::Piece;
 use super::value::Value;
 use super::{Details, Event, EventType, Process, Skipped};
 
@@ -147,21 +148,6 @@ fn clip(value: &Value) -> String {
     }
 }
 
-/// Which part of a text a piece is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Piece {
-    /// All of it: events one after the other, or one vector of events.
-    Whole,
-    /// Events one after the other.
-    Events,
-    /// The beginning of a vector, up to some event.
-    VectorStart,
-    /// Events within a vector.
-    VectorMiddle,
-    /// The end of a vector, and nothing but blanks after it.
-    VectorEnd,
-}
-
 /// Reads the events of a text, or of a piece of it.
 #[derive(Debug)]
 pub(super) struct EventReader<'a> {
@@ -177,24 +163,19 @@ impl<'a> EventReader<'a> {
 
     /// Reads a piece to its end into a batch.
     pub(super) fn read_piece(&mut self, piece: Piece, batch: &mut Batch) -> Result<(), Fault> {
-        let entered = match piece {
-            Piece::Whole | Piece::VectorStart => self.edn.enter_vector()?,
-            Piece::Events => false,
-            Piece::VectorMiddle | Piece::VectorEnd => true,
+        let in_vector = match piece {
+            Piece::Whole | Piece::First => self.edn.enter_vector()?,
+            Piece::Later { in_vector } => in_vector,
         };
-        self.depth = usize::from(entered);
+        self.depth = usize::from(in_vector);
         while self.read_event(batch)? {}
-        let closed = entered && self.edn.take_if(b']');
-        let may_go_on = matches!(piece, Piece::VectorStart | Piece::VectorMiddle);
-        if closed && may_go_on {
-            let reason = "the vector ends within this piece of the text".to_owned();
-            return Err(Fault { line: self.edn.line(), reason });
-        }
-        if entered && !closed && !may_go_on {
+        batch.entered = in_vector;
+        batch.closed = in_vector && self.edn.take_if(b']');
+        if in_vector && !batch.closed && piece == Piece::Whole {
             // At the end of the text this is an error, and has the words for it.
             self.edn.form(self.depth)?;
         }
-        if closed {
+        if batch.closed {
             self.edn.skip_blanks(0)?;
             if self.edn.peek().is_some() {
                 // What follows may be no form at all, which is the graver fault.
@@ -227,6 +208,7 @@ impl<'a> EventReader<'a> {
                 read.map_err(|reason| Fault { line, reason })?
             }
         };
+        batch.forms += 1;
         if let Some((event, index)) = read {
             batch.push(line, event, index);
         }

@@ -25,7 +25,7 @@ use smol_str::SmolStr;
 
 use super::batch::{Batch, Fault};
 use super::edn::EdnReader;
-use super::jepsen::Piece;
+use super::parallel::Piece;
 use super::value::{Float, Value};
 use super::{Details, Event, EventType, Process, Skipped};
 
