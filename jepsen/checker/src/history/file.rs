@@ -18,7 +18,7 @@ use super::batch::{Fault, Lines};
 use super::pairing::{Clock, Operation, PairingError, pair, pair_owned};
 use super::parallel::Cut;
 use super::source::{self, Origin};
-use super::{Event, jepsen, jsonl};
+use super::{Event, elle, jepsen, jsonl};
 
 /// How a history is written down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +29,10 @@ pub enum Format {
     Edn,
     /// One JSON object a line.
     Jsonl,
+    /// Lines of Jepsen's log in which `jepsen.util` tells of events; read only.
+    Log,
+    /// Jepsen's EDN with each operation as a transaction, for Elle; read like any EDN.
+    Elle,
 }
 
 /// What a reader left out.
@@ -42,6 +46,8 @@ pub struct Skipped {
     pub unknown_keys: u64,
     /// Times before the beginning of the test, which were read as its beginning.
     pub early_times: u64,
+    /// Lines of a log that are no events.
+    pub other_lines: u64,
 }
 
 impl Skipped {
@@ -50,6 +56,7 @@ impl Skipped {
         self.other_processes += more.other_processes;
         self.unknown_keys += more.unknown_keys;
         self.early_times += more.early_times;
+        self.other_lines += more.other_lines;
     }
 }
 
@@ -164,14 +171,19 @@ impl Operations {
     }
 }
 
-/// Writes events as JSON lines or as Jepsen's EDN, one a line.
+/// Writes events, one a line: as JSON lines unless another form is asked for.
 pub fn write(out: &mut impl Write, events: &[Event], format: Format) -> io::Result<()> {
+    let line = match format {
+        Format::Edn => jepsen::write,
+        Format::Jsonl | Format::Auto => jsonl::write,
+        Format::Elle => return elle::write(out, events),
+        Format::Log => {
+            let reason = "a log says too little to be written as a history";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, reason));
+        }
+    };
     for event in events {
-        let line = match format {
-            Format::Edn => jepsen::write(event),
-            Format::Jsonl | Format::Auto => jsonl::write(event),
-        };
-        writeln!(out, "{line}")?;
+        writeln!(out, "{}", line(event))?;
     }
     Ok(())
 }
@@ -222,7 +234,7 @@ mod tests {
             ("{:type :maybe, :f :read, :process 0}", "h:1: :type :maybe is none of"),
             ("[{:a 1", "h:1: the text ends before"),
             ("[] 1", "h:1: something follows"),
-            ("INFO jepsen.util - 0 :ok :read 1", "h:1: an event is a map, not INFO"),
+            ("INFO jepsen.core - 0 :ok :read 1", "h:1: an event is a map, not INFO"),
         ];
         for (text, expected) in cases {
             let history = History::parse("h", text, Format::Auto);

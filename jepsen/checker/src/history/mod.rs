@@ -7,7 +7,8 @@
 //! - [`recorder`] writes one down while a test runs;
 //! - [`file`](mod@file) reads one back, whatever its format, and names file, line and reason when it
 //!   cannot; large ones in pieces, in parallel;
-//! - [`jsonl`] is our native form, [`jepsen`] is Jepsen's, read by the real EDN reader in [`edn`].
+//! - [`jsonl`] is our native form, [`jepsen`] is Jepsen's, read by the real EDN reader in [`edn`];
+//!   Jepsen's logs are read too, and [`elle`] writes for Elle.
 //!
 //! Invariants:
 //! - the events of one process alternate: invoke, completion, invoke, completion;
@@ -18,10 +19,12 @@
 
 mod batch;
 pub mod edn;
+pub mod elle;
 mod event;
 pub mod file;
 pub mod jepsen;
 pub mod jsonl;
+mod log;
 pub mod pairing;
 mod parallel;
 pub mod recorder;

@@ -1,8 +1,8 @@
 //! Gets at the text of a history, and chooses how to read it.
 //!
 //! In goes a text or a path, out comes what stands in it, as events or as operations. Formats are
-//! told apart by contents, not by name: JSON lines begin with `{"`, EDN does not. An array of JSON
-//! objects is neither, and is refused as what it is.
+//! told apart by contents, not by name: JSON lines begin with `{"`, EDN does not, and a log has lines
+//! of `jepsen.util`. An array of JSON objects is none of these, and is refused as what it is.
 //!
 //! Invariants:
 //! - a large text is read in parallel pieces; where that is in vain, it is read again in one piece,
@@ -23,7 +23,7 @@ use super::file::{Format, History, InputError, Operations, Skipped};
 use super::jepsen::EventReader;
 use super::pairing::{Assembly, Clock};
 use super::parallel::{self, Cut, Parser, Piece};
-use super::{Process, jsonl};
+use super::{Process, jsonl, log};
 
 /// How much of a text is looked at to find out its format.
 const LOOK_BYTES: usize = 64 << 10;
@@ -108,8 +108,10 @@ impl<'a> Source<'a> {
         let start = beginning(&start[if marked { BYTE_ORDER_MARK.len() } else { 0 }..]);
         let (parser, edn): (Parser, bool) = match format {
             Format::Jsonl => (parse_jsonl, false),
-            Format::Edn => (parse_edn, true),
+            Format::Edn | Format::Elle => (parse_edn, true),
+            Format::Log => (log::read_piece, false),
             Format::Auto if looks_like_json(start) => (parse_jsonl, false),
+            Format::Auto if log::looks_like_log(start) => (log::read_piece, false),
             Format::Auto => (parse_edn, true),
         };
         let in_vector = edn && EdnReader::new(start).enter_vector() == Ok(true);
