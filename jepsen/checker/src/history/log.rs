@@ -1,9 +1,9 @@
 //! Histories in the logs of Jepsen: what `jepsen.util` says of each event, among other lines.
 //!
 //! ```text
-//! INFO  jepsen.util - 4	:invoke	:write	17
-//! 2024-01-01 12:00:00,123{GMT}	INFO	[jepsen worker 4] jepsen.util: 4	:ok	:write	17
-//! INFO  jepsen.util - 4	:info	:read	:timed-out
+//! INFO  jepsen.util - 4  :invoke  :write  17
+//! 2024-01-01 12:00:00,123{GMT}  INFO  [jepsen worker 4] jepsen.util: 4  :ok  :write  17
+//! INFO  jepsen.util - 4  :info  :read  :timed-out
 //! ```
 //!
 //! Old histories exist in this form alone. What stands in front of `jepsen.util` is of no interest;

@@ -6,7 +6,7 @@
 //!
 //! - [`recorder`] writes one down while a test runs;
 //! - [`file`](mod@file) reads one back, whatever its format, and names file, line and reason when it
-//!   cannot; large ones in pieces, in parallel;
+//!   cannot; large ones in pieces, in parallel; [`follow`] reads one that is still being written;
 //! - [`jsonl`] is our native form, [`jepsen`] is Jepsen's, read by the real EDN reader in [`edn`];
 //!   Jepsen's logs are read too, and [`elle`] writes for Elle.
 //!
@@ -22,6 +22,9 @@ pub mod edn;
 pub mod elle;
 mod event;
 pub mod file;
+pub mod follow;
+#[cfg(test)]
+mod hostile;
 pub mod jepsen;
 pub mod jsonl;
 mod log;

@@ -25,11 +25,11 @@ use super::pairing::{Assembly, Clock};
 use super::parallel::{self, Cut, Parser, Piece};
 use super::{Process, jsonl, log};
 
-/// How much of a text is looked at to find out its format.
-const LOOK_BYTES: usize = 64 << 10;
+/// How much of a text is looked at to find out its format. Logs are long before the first event.
+pub(super) const LOOK_BYTES: usize = 1 << 20;
 
 /// The bytes that some editors put in front of a text.
-const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+pub(super) const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// Where a text is.
 #[derive(Clone, Copy, Debug)]
@@ -97,7 +97,7 @@ struct Source<'a> {
     origin: Origin<'a>,
     /// How large the text is, about: a file may grow.
     bytes: usize,
-    parser: Parser,
+    syntax: Syntax,
     in_vector: bool,
     marked: bool,
 }
@@ -106,16 +106,9 @@ impl<'a> Source<'a> {
     fn new(name: &'a str, origin: Origin<'a>, start: &[u8], bytes: usize, format: Format) -> Self {
         let marked = start.starts_with(BYTE_ORDER_MARK);
         let start = beginning(&start[if marked { BYTE_ORDER_MARK.len() } else { 0 }..]);
-        let (parser, edn): (Parser, bool) = match format {
-            Format::Jsonl => (parse_jsonl, false),
-            Format::Edn | Format::Elle => (parse_edn, true),
-            Format::Log => (log::read_piece, false),
-            Format::Auto if looks_like_json(start) => (parse_jsonl, false),
-            Format::Auto if log::looks_like_log(start) => (log::read_piece, false),
-            Format::Auto => (parse_edn, true),
-        };
-        let in_vector = edn && EdnReader::new(start).enter_vector() == Ok(true);
-        Self { name, origin, bytes, parser, in_vector, marked }
+        let syntax = Syntax::of(start, format);
+        let in_vector = syntax == Syntax::Edn && begins_vector(start);
+        Self { name, origin, bytes, syntax, in_vector, marked }
     }
 
     fn history(&self, cut: Cut) -> Result<History, InputError> {
@@ -176,7 +169,7 @@ impl<'a> Source<'a> {
         let skip = if self.marked { BYTE_ORDER_MARK.len() } else { 0 };
         match self.origin {
             Origin::Text(text) => {
-                parallel::read(&text[skip..], self.in_vector, self.parser, cut, &mut take)
+                parallel::read(&text[skip..], self.in_vector, self.syntax.parser(), cut, &mut take)
             }
             Origin::File(path) => {
                 let opened = File::open(path).and_then(|mut file| {
@@ -184,7 +177,7 @@ impl<'a> Source<'a> {
                     Ok(file)
                 });
                 opened.is_ok_and(|file| {
-                    parallel::read(file, self.in_vector, self.parser, cut, &mut take)
+                    parallel::read(file, self.in_vector, self.syntax.parser(), cut, &mut take)
                 })
             }
         }
@@ -208,7 +201,7 @@ impl<'a> Source<'a> {
             self.error(line, "the text is not UTF-8")
         })?;
         let mut batch = Batch::default();
-        (self.parser)(text, Piece::Whole, &mut batch)
+        (self.syntax.parser())(text, Piece::Whole, &mut batch)
             .map_err(|Fault { line, reason }| self.error(line, &reason))?;
         Ok(batch)
     }
@@ -218,13 +211,45 @@ impl<'a> Source<'a> {
     }
 }
 
-fn parse_edn(text: &str, piece: Piece, batch: &mut Batch) -> Result<(), Fault> {
-    EventReader::new(text).read_piece(piece, batch)
+/// How a text is to be understood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Syntax {
+    Edn,
+    Jsonl,
+    Log,
+}
+
+impl Syntax {
+    /// The syntax of a format; [`Format::Auto`] is what the beginning of the text looks like.
+    pub(super) fn of(start: &str, format: Format) -> Self {
+        match format {
+            Format::Edn | Format::Elle => Syntax::Edn,
+            Format::Jsonl => Syntax::Jsonl,
+            Format::Log => Syntax::Log,
+            Format::Auto if looks_like_json(start) => Syntax::Jsonl,
+            Format::Auto if log::looks_like_log(start) => Syntax::Log,
+            Format::Auto => Syntax::Edn,
+        }
+    }
+
+    pub(super) fn parser(self) -> Parser {
+        match self {
+            Syntax::Edn => |text, piece, batch| EventReader::new(text).read_piece(piece, batch),
+            Syntax::Jsonl => parse_jsonl,
+            Syntax::Log => log::read_piece,
+        }
+    }
+}
+
+/// Whether a text of EDN is one vector.
+pub(super) fn begins_vector(start: &str) -> bool {
+    EdnReader::new(start).enter_vector() == Ok(true)
 }
 
 fn parse_jsonl(text: &str, piece: Piece, batch: &mut Batch) -> Result<(), Fault> {
     let start = text.trim_start();
-    if start.starts_with('[') {
+    let later = matches!(piece, Piece::Later { .. });
+    if start.starts_with('[') && !later {
         let line = 1 + text[..text.len() - start.len()].matches('\n').count();
         let reason = "one JSON object a line is expected, not an array".to_owned();
         return Err(Fault { line, reason });

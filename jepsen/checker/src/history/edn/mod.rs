@@ -57,12 +57,18 @@ pub struct EdnReader<'a> {
     /// A position whose line is known, so that lines are counted once.
     counted: usize,
     counted_line: usize,
+    first_line: usize,
 }
 
 impl<'a> EdnReader<'a> {
     /// A reader at the start of `text`.
     pub fn new(text: &'a str) -> Self {
-        Self { text, at: 0, counted: 0, counted_line: 1 }
+        Self::within(text, 1)
+    }
+
+    /// A reader at the start of a part of a text, which begins on this line.
+    pub(super) fn within(text: &'a str, first_line: usize) -> Self {
+        Self { text, at: 0, counted: 0, counted_line: first_line, first_line }
     }
 
     /// The next top-level form with the line it begins on; `None` at the end of the text.
@@ -123,8 +129,11 @@ impl<'a> EdnReader<'a> {
     }
 
     fn line_of(&self, at: usize) -> usize {
-        let (from, line) =
-            if at < self.counted { (0, 1) } else { (self.counted, self.counted_line) };
+        let (from, line) = if at < self.counted {
+            (0, self.first_line)
+        } else {
+            (self.counted, self.counted_line)
+        };
         line + memchr::memchr_iter(b'\n', &self.text.as_bytes()[from..at]).count()
     }
 

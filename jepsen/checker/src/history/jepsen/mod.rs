@@ -158,7 +158,12 @@ pub(super) struct EventReader<'a> {
 
 impl<'a> EventReader<'a> {
     pub(super) fn new(text: &'a str) -> Self {
-        Self { edn: EdnReader::new(text), depth: 0 }
+        Self::within(text, 1)
+    }
+
+    /// For a part of a text, which begins on this line.
+    pub(super) fn within(text: &'a str, first_line: usize) -> Self {
+        Self { edn: EdnReader::within(text, first_line), depth: 0 }
     }
 
     /// Reads a piece to its end into a batch.
@@ -189,8 +194,22 @@ impl<'a> EventReader<'a> {
         Ok(())
     }
 
+    /// Reads events as long as they are complete, and tells how far it came. What is not complete is
+    /// an error only if nothing more will come.
+    pub(super) fn read_available(&mut self, last: bool, batch: &mut Batch) -> Result<usize, Fault> {
+        loop {
+            let start = self.edn.position();
+            match self.read_event(batch) {
+                Ok(true) => {}
+                Ok(false) => return Ok(self.edn.position()),
+                Err(error) if error.unfinished && !last => return Ok(start),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
     /// Reads one event, if one comes before the end.
-    pub(super) fn read_event(&mut self, batch: &mut Batch) -> Result<bool, Fault> {
+    fn read_event(&mut self, batch: &mut Batch) -> Result<bool, EdnError> {
         self.edn.skip_blanks(self.depth)?;
         match self.edn.peek() {
             None => return Ok(false),
@@ -205,7 +224,7 @@ impl<'a> EventReader<'a> {
                 self.edn.rewind(start);
                 let form = self.edn.form(self.depth)?;
                 let read = read_unnumbered(form, &mut batch.skipped);
-                read.map_err(|reason| Fault { line, reason })?
+                read.map_err(|reason| EdnError { line, reason, unfinished: false })?
             }
         };
         batch.forms += 1;
