@@ -135,6 +135,7 @@ pub struct Details {
 impl Details {
     /// The box of an event; none if nothing is known.
     pub fn boxed(self) -> Option<Box<Self>> {
-        (self != Self::default()).then(|| Box::new(self))
+        let known = self.node.is_some() || self.request.is_some() || self.error.is_some();
+        known.then(|| Box::new(self))
     }
 }

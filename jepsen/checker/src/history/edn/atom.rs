@@ -10,34 +10,62 @@
 use super::{EdnError, EdnReader};
 use crate::history::value::{Float, Value};
 
-/// What an ASCII character does to the token before it, or to the form that might begin with it.
-const NEITHER: u8 = 0;
-const DELIMITER: u8 = 1;
-const BLANK: u8 = 2;
+/// What may start with a byte.
+#[derive(Clone, Copy)]
+pub(super) enum Starts {
+    /// A form, or an error.
+    Form,
+    /// Nothing: it is a blank, or a comma.
+    Blank,
+    /// A comment, something to be discarded, a blank beyond ASCII, or a form.
+    Perhaps,
+}
 
-const KINDS: [u8; 256] = {
-    let mut kinds = [NEITHER; 256];
-    let (blanks, delimiters) = (b" ,\n\r\t\x0b\x0c", b";\"\\()[]{}");
+const BLANKS: &[u8] = b" ,\n\r\t\x0b\x0c";
+
+const STARTS: [Starts; 256] = {
+    let mut starts = [Starts::Form; 256];
+    let mut at = 0x80;
+    while at < starts.len() {
+        starts[at] = Starts::Perhaps;
+        at += 1;
+    }
+    starts[b';' as usize] = Starts::Perhaps;
+    starts[b'#' as usize] = Starts::Perhaps;
+    at = 0;
+    while at < BLANKS.len() {
+        starts[BLANKS[at] as usize] = Starts::Blank;
+        at += 1;
+    }
+    starts
+};
+
+/// What may start with a byte.
+#[inline]
+pub(super) fn starts(byte: u8) -> Starts {
+    STARTS[usize::from(byte)]
+}
+
+/// The ASCII characters that end a token.
+const ENDS: [bool; 256] = {
+    let mut ends = [false; 256];
+    let delimiters = b";\"\\()[]{}";
     let mut at = 0;
-    while at < blanks.len() {
-        kinds[blanks[at] as usize] = BLANK;
+    while at < delimiters.len() {
+        ends[delimiters[at] as usize] = true;
         at += 1;
     }
     at = 0;
-    while at < delimiters.len() {
-        kinds[delimiters[at] as usize] = DELIMITER;
+    while at < BLANKS.len() {
+        ends[BLANKS[at] as usize] = true;
         at += 1;
     }
-    kinds
+    ends
 };
 
-/// Whether a byte is a blank of ASCII, or a comma.
-pub(super) fn is_blank(byte: u8) -> bool {
-    KINDS[usize::from(byte)] == BLANK
-}
-
+#[inline]
 fn ends_token(byte: u8) -> bool {
-    KINDS[usize::from(byte)] != NEITHER
+    ENDS[usize::from(byte)]
 }
 
 /// More digits than these may not fit in 64 bits.

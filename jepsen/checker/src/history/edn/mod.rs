@@ -24,6 +24,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use self::atom::Starts;
 use super::value::Value;
 
 /// How deep forms may nest. Histories need about four levels.
@@ -116,7 +117,17 @@ impl<'a> EdnReader<'a> {
 
     /// The line of the next byte, from 1.
     pub(super) fn line(&mut self) -> usize {
-        self.counted_line = self.line_of(self.at);
+        if self.at < self.counted {
+            self.counted = 0;
+            self.counted_line = self.first_line;
+        }
+        // In most histories exactly one line feed stands here, right before the next event: looking
+        // for it is cheaper than counting.
+        let bytes = &self.text.as_bytes()[..self.at];
+        while let Some(end) = memchr::memchr(b'\n', &bytes[self.counted..]) {
+            self.counted += end + 1;
+            self.counted_line += 1;
+        }
         self.counted = self.at;
         self.counted_line
     }
@@ -165,14 +176,19 @@ impl<'a> EdnReader<'a> {
     #[inline]
     pub(super) fn skip_blanks(&mut self, depth: usize) -> Result<(), EdnError> {
         let bytes = self.text.as_bytes();
-        while bytes.get(self.at).is_some_and(|byte| atom::is_blank(*byte)) {
-            self.at += 1;
-        }
-        match bytes.get(self.at) {
-            // All but these begin a form, or are the error of whoever expects one.
-            Some(b';' | b'#' | 0x80..) => self.skip_rare_blanks(depth),
-            _ if depth > DEPTH_MAX => self.too_deep(),
-            _ => Ok(()),
+        let mut at = self.at;
+        let rare = loop {
+            match bytes.get(at).map(|byte| atom::starts(*byte)) {
+                Some(Starts::Blank) => at += 1,
+                Some(Starts::Form) | None => break false,
+                Some(Starts::Perhaps) => break true,
+            }
+        };
+        self.at = at;
+        match rare {
+            true => self.skip_rare_blanks(depth),
+            false if depth > DEPTH_MAX => self.too_deep(),
+            false => Ok(()),
         }
     }
 
@@ -182,7 +198,7 @@ impl<'a> EdnReader<'a> {
         }
         while let Some(byte) = self.peek() {
             match byte {
-                blank if atom::is_blank(blank) => self.at += 1,
+                b' ' | b',' | b'\n' | b'\r' | b'\t' | 0xb | 0xc => self.at += 1,
                 b';' => {
                     let rest = &self.text.as_bytes()[self.at..];
                     self.at += memchr::memchr(b'\n', rest).map_or(rest.len(), |end| end + 1);

@@ -11,9 +11,10 @@
 
 use smol_str::SmolStr;
 
-use super::{Unnumbered, name};
+use super::name;
+use crate::history::batch::Batch;
 use crate::history::edn::EdnReader;
-use crate::history::{Details, Event, EventType, Process, Skipped, Value};
+use crate::history::{Details, Event, EventType, Process, Value};
 
 /// What the map of an event says.
 #[derive(Debug, Default)]
@@ -90,13 +91,13 @@ impl Fields {
         Some(())
     }
 
-    /// The event; within it nothing if it is somebody's who is neither client nor nemesis.
-    pub(super) fn into_event(self, skipped: &mut Skipped) -> Option<Option<Unnumbered>> {
+    /// Puts down the event, unless it is somebody's who is neither client nor nemesis.
+    pub(super) fn put_down(self, line: usize, batch: &mut Batch) -> Option<()> {
         let process = match self.process? {
             Who::Known(process) => process,
             Who::Other => {
-                skipped.other_processes += 1;
-                return Some(None);
+                batch.skipped.other_processes += 1;
+                return Some(());
             }
         };
         let natural = |number: Number| match number {
@@ -107,11 +108,12 @@ impl Fields {
         let (event_type, f) = (self.event_type?, self.f?);
         let early = self.time.is_some_and(|time| time < 0);
         let time = self.time.map(|time| u64::try_from(time).unwrap_or(0));
-        skipped.early_times += u64::from(early);
-        skipped.unknown_keys += self.unknown.len() as u64;
+        batch.skipped.early_times += u64::from(early);
+        batch.skipped.unknown_keys += self.unknown.len() as u64;
         let (value, details) = (self.value, self.details.boxed());
         let event = Event { index: 0, time, process, event_type, f, value, log_index, details };
-        Some(Some((event, index)))
+        batch.push(line, event, index);
+        Some(())
     }
 }
 

@@ -218,24 +218,21 @@ impl<'a> EventReader<'a> {
         }
         let line = self.edn.line();
         let start = self.edn.position();
-        let read = match self.fast(&mut batch.skipped) {
-            Some(read) => read,
-            None => {
-                self.edn.rewind(start);
-                let form = self.edn.form(self.depth)?;
-                let read = read_unnumbered(form, &mut batch.skipped);
-                read.map_err(|reason| EdnError { line, reason, unfinished: false })?
-            }
-        };
         batch.forms += 1;
-        if let Some((event, index)) = read {
-            batch.push(line, event, index);
+        if self.fast(line, batch).is_none() {
+            self.edn.rewind(start);
+            let form = self.edn.form(self.depth)?;
+            let read = read_unnumbered(form, &mut batch.skipped);
+            let read = read.map_err(|reason| EdnError { line, reason, unfinished: false })?;
+            if let Some((event, index)) = read {
+                batch.push(line, event, index);
+            }
         }
         Ok(true)
     }
 
-    /// The event that comes next, if it is in order.
-    fn fast(&mut self, skipped: &mut Skipped) -> Option<Option<Unnumbered>> {
+    /// Reads the event that comes next, if it is in order.
+    fn fast(&mut self, line: usize, batch: &mut Batch) -> Option<()> {
         let mut depth = self.depth;
         while self.edn.peek() == Some(b'#') {
             self.edn.tag()?;
@@ -247,7 +244,7 @@ impl<'a> EventReader<'a> {
         }
         let mut fields = Fields::default();
         fields.read(&mut self.edn, depth)?;
-        fields.into_event(skipped)
+        fields.put_down(line, batch)
     }
 }
 
