@@ -300,17 +300,8 @@ impl Maker<'_> {
                 Kind::Cas(from, to) => ("cas", Value::pair(from, to)),
             };
             let value = if keyed { Value::pair(i64::from(attempt.key), value) } else { value };
-            Event {
-                index: index as u64,
-                time: Some(time),
-                process: Process::Client(attempt.process),
-                event_type,
-                f: f.into(),
-                value,
-                node: None,
-                request: None,
-                error: None,
-            }
+            let event = Event::new(Process::Client(attempt.process), event_type, f, value);
+            Event { index: index as u64, time: Some(time), ..event }
         };
         self.line.iter().enumerate().map(event).collect()
     }

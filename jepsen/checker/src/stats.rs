@@ -54,7 +54,7 @@ impl Stats {
         let mut functions: BTreeMap<String, FunctionStats> = BTreeMap::new();
         let mut latencies: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
         for operation in operations {
-            let stats = functions.entry(operation.f.clone()).or_default();
+            let stats = functions.entry(operation.f.to_string()).or_default();
             match (operation.outcome, operation.returned) {
                 (Outcome::Ok, returned) => {
                     stats.ok += 1;

@@ -76,6 +76,8 @@ enum FormatName {
     Edn,
     /// One JSON object a line.
     Jsonl,
+    /// Jepsen's log: the lines of jepsen.util.
+    Log,
 }
 
 /// Runs the command.
@@ -115,6 +117,7 @@ fn judge(args: &CheckArgs, file: &Path) -> anyhow::Result<Report> {
         FormatName::Auto => Format::Auto,
         FormatName::Edn => Format::Edn,
         FormatName::Jsonl => Format::Jsonl,
+        FormatName::Log => Format::Log,
     };
     let began = Instant::now();
     let history = History::read(file, format)?;
@@ -171,12 +174,18 @@ fn search(
 }
 
 fn skipped(skipped: &Skipped) -> Vec<String> {
-    let Skipped { nemesis_events, other_processes, unknown_keys } = skipped;
+    let Skipped { nemesis_events, other_processes, unknown_keys, early_times, other_lines } =
+        skipped;
     let counts = [
         (nemesis_events, "nemesis events, which are no part of the verdict"),
         (other_processes, "events of processes that are no clients"),
         (unknown_keys, "fields that mean nothing here"),
+        (other_lines, "lines that are no events"),
     ];
     let some = counts.into_iter().filter(|(count, _)| **count > 0);
-    some.map(|(count, what)| format!("skipped {count} {what}")).collect()
+    let mut notes: Vec<_> = some.map(|(count, what)| format!("skipped {count} {what}")).collect();
+    if *early_times > 0 {
+        notes.push(format!("read {early_times} times before the test began as its beginning"));
+    }
+    notes
 }

@@ -21,7 +21,7 @@ use sixbells::{Error, StateMachine};
 use super::{End, Host, Observation, world};
 use crate::{
     checker::replay::{Act, Typed},
-    history::{Event, EventType, Process, Value},
+    history::{Details, Event, EventType, Process, Value},
 };
 
 /// What a client does.
@@ -197,16 +197,12 @@ pub fn events<S: StateMachine>(entries: &[Entry<S>]) -> Vec<Event> {
             Op::Write(_) => "write",
             Op::Read(_) => "read",
         };
-        let event = |time, event_type, value, error| Event {
-            index: 0,
-            time: Some(time),
-            process: Process::Client(entry.process),
-            event_type,
-            f: f.to_owned(),
-            value: Value::Text(value),
-            node: None,
-            request: Some(entry.number.to_string()),
-            error,
+        let event = |time, event_type, value, error: Option<String>| {
+            let request = Some(entry.number.to_string().into());
+            let details = Details { node: None, request, error: error.map(Into::into) };
+            let process = Process::Client(entry.process);
+            let event = Event::new(process, event_type, f, Value::Text(value));
+            Event { time: Some(time), details: details.boxed(), ..event }
         };
         let op = format!("{:?}", entry.op);
         events.push((entry.invoked, 0, event(entry.invoked, EventType::Invoke, op.clone(), None)));

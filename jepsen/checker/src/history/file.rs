@@ -1,23 +1,24 @@
 //! Reads and writes history files, and says what is wrong with a bad one.
 //!
 //! In goes a path (or a text) and a [`Format`], out comes a [`History`]: its events, the line each
-//! stood on, and counts of what was left out. [`History::operations`] pairs them.
+//! stood on, and counts of what was left out. [`History::operations`] pairs them. Who needs no events
+//! reads [`Operations`] instead, which pairs while it reads, and holds each event for a moment only.
 //!
 //! Invariants:
 //! - every error about the contents carries file, line and reason ([`InputError`]), also those that
 //!   are found only when events are paired or when a model reads their values;
-//! - nothing is left out silently: nemesis events, foreign processes and unknown keys are counted;
-//! - formats are told apart by contents, not by name: JSON lines begin with `{"`, EDN does not;
-//! - an array of JSON objects is neither, and is refused as what it is.
+//! - a large text is read in parallel pieces, with the same result and the same errors as otherwise;
+//! - nothing is left out silently: nemesis events, foreign processes and unknown keys are counted.
 
 use std::fmt;
-use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
-use super::edn::{EdnError, EdnReader};
-use super::pairing::{Clock, Operation, pair};
-use super::{Event, Process, jepsen, jsonl};
+use super::batch::{Fault, Lines};
+use super::pairing::{Clock, Operation, PairingError, pair, pair_owned};
+use super::parallel::Cut;
+use super::source::{self, Origin};
+use super::{Event, elle, jepsen, jsonl};
 
 /// How a history is written down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +29,10 @@ pub enum Format {
     Edn,
     /// One JSON object a line.
     Jsonl,
+    /// Lines of Jepsen's log in which `jepsen.util` tells of events; read only.
+    Log,
+    /// Jepsen's EDN with each operation as a transaction, for Elle; read like any EDN.
+    Elle,
 }
 
 /// What a reader left out.
@@ -39,6 +44,20 @@ pub struct Skipped {
     pub other_processes: u64,
     /// Keys that mean nothing to us.
     pub unknown_keys: u64,
+    /// Times before the beginning of the test, which were read as its beginning.
+    pub early_times: u64,
+    /// Lines of a log that are no events.
+    pub other_lines: u64,
+}
+
+impl Skipped {
+    pub(super) fn add(&mut self, more: Skipped) {
+        self.nemesis_events += more.nemesis_events;
+        self.other_processes += more.other_processes;
+        self.unknown_keys += more.unknown_keys;
+        self.early_times += more.early_times;
+        self.other_lines += more.other_lines;
+    }
 }
 
 /// A history that was read from a file.
@@ -48,10 +67,23 @@ pub struct History {
     pub name: String,
     /// Its events in order.
     pub events: Vec<Event>,
-    /// The line each event stood on, from 1.
-    pub lines: Vec<usize>,
     /// What was left out.
     pub skipped: Skipped,
+    pub(super) lines: Lines,
+}
+
+/// The operations of a history that was read from a file, without its events.
+#[derive(Clone, Debug)]
+pub struct Operations {
+    /// Where they came from, for messages.
+    pub name: String,
+    /// The clock of their times.
+    pub clock: Clock,
+    /// The clients' operations, by invocation.
+    pub operations: Vec<Operation>,
+    /// What was left out.
+    pub skipped: Skipped,
+    pub(super) lines: Lines,
 }
 
 /// What is wrong with a file, and where.
@@ -76,128 +108,82 @@ impl fmt::Display for InputError {
 
 impl std::error::Error for InputError {}
 
+impl InputError {
+    pub(super) fn new(name: &str, fault: Fault) -> Self {
+        Self { name: name.to_owned(), line: fault.line, reason: fault.reason }
+    }
+}
+
 impl History {
     /// Reads a file.
     pub fn read(path: &Path, format: Format) -> Result<Self, InputError> {
-        let name = path.display().to_string();
-        let unreadable = |reason| InputError { name: name.clone(), line: 0, reason };
-        let bytes = fs::read(path).map_err(|error| unreadable(error.to_string()))?;
-        match String::from_utf8(bytes) {
-            Ok(text) => Self::parse(&name, &text, format),
-            Err(error) => {
-                let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-                let line = 1 + good.iter().filter(|byte| **byte == b'\n').count();
-                Err(InputError { name, line, reason: "the text is not UTF-8".to_owned() })
-            }
-        }
+        source::history(&path.display().to_string(), Origin::File(path), format, Cut::default())
     }
 
     /// Reads a text; `name` is what messages call it.
     pub fn parse(name: &str, text: &str, format: Format) -> Result<Self, InputError> {
-        let mut history = History {
-            name: name.to_owned(),
-            events: Vec::new(),
-            lines: Vec::new(),
-            skipped: Skipped::default(),
-        };
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        match format {
-            Format::Jsonl => history.parse_jsonl(text)?,
-            Format::Edn => history.parse_edn(text)?,
-            Format::Auto if looks_like_json(text) => history.parse_jsonl(text)?,
-            Format::Auto => history.parse_edn(text)?,
-        }
-        let nemesis = history.events.iter().filter(|event| event.process == Process::Nemesis);
-        history.skipped.nemesis_events = nemesis.count() as u64;
-        Ok(history)
+        source::history(name, Origin::Text(text.as_bytes()), format, Cut::default())
     }
 
-    /// The clients' operations, paired.
+    /// The clients' operations, paired; the events stay.
     pub fn operations(&self) -> Result<(Clock, Vec<Operation>), InputError> {
         pair(&self.events).map_err(|error| self.error_at(error.position, error.reason))
     }
 
+    /// The clients' operations, paired; the events become them.
+    pub fn into_operations(self) -> Result<Operations, InputError> {
+        let Self { name, events, lines, skipped } = self;
+        match pair_owned(events) {
+            Ok((clock, operations)) => Ok(Operations { name, clock, operations, skipped, lines }),
+            Err(PairingError { position, reason }) => {
+                Err(InputError { name, line: lines.line(position), reason })
+            }
+        }
+    }
+
+    /// The line that the event at a position began on, from 1; 0 if there is no such event.
+    pub fn line(&self, position: usize) -> usize {
+        self.lines.line(position)
+    }
+
     /// An error about the event at a position, as when a model cannot read its value.
     pub fn error_at(&self, position: usize, reason: impl Into<String>) -> InputError {
-        let line = self.lines.get(position).copied().unwrap_or(0);
+        let line = self.line(position);
         InputError { name: self.name.clone(), line, reason: reason.into() }
     }
+}
 
-    fn parse_jsonl(&mut self, text: &str) -> Result<(), InputError> {
-        let start = text.trim_start();
-        if start.starts_with('[') {
-            let line = 1 + text[..text.len() - start.len()].matches('\n').count();
-            let reason = "one JSON object a line is expected, not an array".to_owned();
-            return Err(InputError { name: self.name.clone(), line, reason });
-        }
-        for (position, line) in text.lines().enumerate() {
-            if line.trim().is_empty() {
-                continue;
-            }
-            let event = jsonl::read(line, self.events.len() as u64, &mut self.skipped);
-            self.push(position + 1, event)?;
-        }
-        Ok(())
+impl Operations {
+    /// Reads a file.
+    pub fn read(path: &Path, format: Format) -> Result<Self, InputError> {
+        source::operations(&path.display().to_string(), Origin::File(path), format, Cut::default())
     }
 
-    fn parse_edn(&mut self, text: &str) -> Result<(), InputError> {
-        let mut reader = EdnReader::new(text);
-        let in_vector = reader.enter_vector().map_err(|error| self.edn_error(error))?;
-        loop {
-            let form = match in_vector {
-                true => reader.next_item(),
-                false => reader.next_form(),
-            };
-            let Some((line, form)) = form.map_err(|error| self.edn_error(error))? else { break };
-            let event = jepsen::read(form, self.events.len() as u64, &mut self.skipped);
-            self.push(line, event)?;
-        }
-        if in_vector {
-            let rest = reader.next_form().map_err(|error| self.edn_error(error))?;
-            if let Some((line, _)) = rest {
-                let reason = "something follows the vector of events".to_owned();
-                return Err(InputError { name: self.name.clone(), line, reason });
-            }
-        }
-        Ok(())
+    /// Reads a text; `name` is what messages call it.
+    pub fn parse(name: &str, text: &str, format: Format) -> Result<Self, InputError> {
+        source::operations(name, Origin::Text(text.as_bytes()), format, Cut::default())
     }
 
-    fn push(
-        &mut self,
-        line: usize,
-        event: Result<Option<Event>, String>,
-    ) -> Result<(), InputError> {
-        match event {
-            Ok(Some(event)) => {
-                self.events.push(event);
-                self.lines.push(line);
-                Ok(())
-            }
-            Ok(None) => Ok(()),
-            Err(reason) => Err(InputError { name: self.name.clone(), line, reason }),
-        }
-    }
-
-    fn edn_error(&self, error: EdnError) -> InputError {
-        InputError { name: self.name.clone(), line: error.line, reason: error.reason }
+    /// An error about the event at a position, as when a model cannot read its value.
+    pub fn error_at(&self, position: usize, reason: impl Into<String>) -> InputError {
+        let line = self.lines.line(position);
+        InputError { name: self.name.clone(), line, reason: reason.into() }
     }
 }
 
-/// EDN maps of events begin with a keyword, JSON objects with a string, also within an array.
-fn looks_like_json(text: &str) -> bool {
-    let start = text.trim_start();
-    let start = start.strip_prefix('[').unwrap_or(start).trim_start();
-    start.strip_prefix('{').is_some_and(|rest| rest.trim_start().starts_with('"'))
-}
-
-/// Writes events as JSON lines or as Jepsen's EDN, one a line.
+/// Writes events, one a line: as JSON lines unless another form is asked for.
 pub fn write(out: &mut impl Write, events: &[Event], format: Format) -> io::Result<()> {
+    let line = match format {
+        Format::Edn => jepsen::write,
+        Format::Jsonl | Format::Auto => jsonl::write,
+        Format::Elle => return elle::write(out, events),
+        Format::Log => {
+            let reason = "a log says too little to be written as a history";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, reason));
+        }
+    };
     for event in events {
-        let line = match format {
-            Format::Edn => jepsen::write(event),
-            Format::Jsonl | Format::Auto => jsonl::write(event),
-        };
-        writeln!(out, "{line}")?;
+        writeln!(out, "{}", line(event))?;
     }
     Ok(())
 }
@@ -219,7 +205,7 @@ mod tests {
         let vector = format!("[{EDN}]");
         let vector = History::parse("h", &vector, Format::Auto).unwrap();
         assert_eq!(lines.events, vector.events);
-        assert_eq!(lines.lines, [2, 3, 4]);
+        assert_eq!([0, 1, 2].map(|position| lines.line(position)), [2, 3, 4]);
         assert_eq!((lines.skipped.nemesis_events, lines.skipped.unknown_keys), (1, 1));
         let (clock, operations) = lines.operations().unwrap();
         assert_eq!((clock, operations.len()), (Clock::Nanoseconds, 1));
@@ -248,7 +234,7 @@ mod tests {
             ("{:type :maybe, :f :read, :process 0}", "h:1: :type :maybe is none of"),
             ("[{:a 1", "h:1: the text ends before"),
             ("[] 1", "h:1: something follows"),
-            ("INFO jepsen.util - 0 :ok :read 1", "h:1: an event is a map, not INFO"),
+            ("INFO jepsen.core - 0 :ok :read 1", "h:1: an event is a map, not INFO"),
         ];
         for (text, expected) in cases {
             let history = History::parse("h", text, Format::Auto);

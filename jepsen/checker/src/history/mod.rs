@@ -5,8 +5,10 @@
 //! knows). [`pairing`] turns events into [`Operation`]s, which is what the checkers eat.
 //!
 //! - [`recorder`] writes one down while a test runs;
-//! - [`file`](mod@file) reads one back, whatever its format, and names file, line and reason when it cannot;
-//! - [`jsonl`] is our native form, [`jepsen`] is Jepsen's, read by the real EDN reader in [`edn`].
+//! - [`file`](mod@file) reads one back, whatever its format, and names file, line and reason when it
+//!   cannot; large ones in pieces, in parallel; [`follow`] reads one that is still being written;
+//! - [`jsonl`] is our native form, [`jepsen`] is Jepsen's, read by the real EDN reader in [`edn`];
+//!   Jepsen's logs are read too, and [`elle`] writes for Elle.
 //!
 //! Invariants:
 //! - the events of one process alternate: invoke, completion, invoke, completion;
@@ -15,94 +17,26 @@
 //!
 //! Nothing here knows what an operation means: that is the model's part.
 
+mod batch;
 pub mod edn;
+pub mod elle;
+mod event;
 pub mod file;
+pub mod follow;
+#[cfg(test)]
+mod hostile;
 pub mod jepsen;
 pub mod jsonl;
+mod log;
 pub mod pairing;
+mod parallel;
 pub mod recorder;
+mod source;
 pub mod value;
 
-use std::fmt;
-
-pub use file::{Format, History, InputError, Skipped};
+pub use event::{Details, Event, EventType, Process};
+pub use file::{Format, History, InputError, Operations, Skipped};
 pub use pairing::{Clock, Operation, Outcome};
 pub use recorder::{Completion, Recorder, Worker};
+pub use smol_str::SmolStr;
 pub use value::Value;
-
-/// Who acts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Process {
-    /// A logical client thread: it has at most one operation in flight.
-    Client(u64),
-    /// The one that breaks things.
-    Nemesis,
-}
-
-impl fmt::Display for Process {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Process::Client(id) => write!(out, "{id}"),
-            Process::Nemesis => out.write_str("nemesis"),
-        }
-    }
-}
-
-/// What an event says about its operation: Jepsen's `:type`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum EventType {
-    /// It begins.
-    Invoke,
-    /// It happened.
-    Ok,
-    /// It definitely did not happen.
-    Fail,
-    /// It may have happened, or may yet happen.
-    Info,
-}
-
-impl EventType {
-    /// The word for it in every format.
-    pub fn name(self) -> &'static str {
-        match self {
-            EventType::Invoke => "invoke",
-            EventType::Ok => "ok",
-            EventType::Fail => "fail",
-            EventType::Info => "info",
-        }
-    }
-
-    /// The type that a word names.
-    pub fn from_name(name: &str) -> Option<Self> {
-        match name {
-            "invoke" => Some(EventType::Invoke),
-            "ok" => Some(EventType::Ok),
-            "fail" => Some(EventType::Fail),
-            "info" => Some(EventType::Info),
-            _ => None,
-        }
-    }
-}
-
-/// One line of a history.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event {
-    /// Position in the history, from 0.
-    pub index: u64,
-    /// Nanoseconds since the test began, from a monotonic clock. Foreign histories may lack it.
-    pub time: Option<u64>,
-    /// Who acts.
-    pub process: Process,
-    /// What the event says about its operation.
-    pub event_type: EventType,
-    /// The function: `read`, `write`, `cas`, `add`, or a nemesis' `kill`.
-    pub f: String,
-    /// The argument at an invocation, the result at a completion.
-    pub value: Value,
-    /// The node spoken to, where known.
-    pub node: Option<String>,
-    /// The id under which the node logged the request, where known.
-    pub request: Option<String>,
-    /// Why it failed, or why nobody knows.
-    pub error: Option<String>,
-}

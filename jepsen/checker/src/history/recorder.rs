@@ -17,7 +17,9 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use super::{Event, EventType, Process, Value};
+use smol_str::SmolStr;
+
+use super::{Details, Event, EventType, Process, Value};
 
 /// A history under construction, shared by all tasks of a test.
 #[derive(Debug)]
@@ -70,8 +72,9 @@ impl Recorder {
         let mut events = self.lock();
         let time = Some(self.elapsed());
         let index = events.len() as u64;
-        let Entry { f, value, node, request, error } = entry;
-        events.push(Event { index, time, process, event_type, f, value, node, request, error });
+        let Entry { f, value, log_index, details } = entry;
+        let details = details.boxed();
+        events.push(Event { index, time, process, event_type, f, value, log_index, details });
     }
 
     /// A task that panicked while it recorded left the list whole: pushing is its only step.
@@ -83,16 +86,15 @@ impl Recorder {
 /// The parts of an event that its recorder does not know.
 #[derive(Clone, Debug)]
 struct Entry {
-    f: String,
+    f: SmolStr,
     value: Value,
-    node: Option<String>,
-    request: Option<String>,
-    error: Option<String>,
+    log_index: Option<u64>,
+    details: Details,
 }
 
 impl Entry {
     fn new(f: &str, value: Value) -> Self {
-        Self { f: f.to_owned(), value, node: None, request: None, error: None }
+        Self { f: SmolStr::new(f), value, log_index: None, details: Details::default() }
     }
 }
 
@@ -129,22 +131,49 @@ impl Worker {
     ///
     /// If no operation is in flight.
     pub fn complete(&mut self, end: Completion, node: Option<String>, request: Option<String>) {
+        self.finish(end, node, request, None);
+    }
+
+    /// [`Self::complete`] for an operation whose place in the replicated log is known: the index at
+    /// which it took effect, or at which a read was answered.
+    ///
+    /// # Panics
+    ///
+    /// If no operation is in flight.
+    pub fn complete_at(
+        &mut self,
+        log_index: u64,
+        end: Completion,
+        node: Option<String>,
+        request: Option<String>,
+    ) {
+        self.finish(end, node, request, Some(log_index));
+    }
+
+    fn finish(
+        &mut self,
+        end: Completion,
+        node: Option<String>,
+        request: Option<String>,
+        log_index: Option<u64>,
+    ) {
         let in_flight = self.in_flight.take();
         assert!(in_flight.is_some(), "process {} completes nothing", self.process);
         let Some(mut entry) = in_flight else { return };
-        entry.node = node;
-        entry.request = request;
+        entry.log_index = log_index;
+        entry.details.node = node.map(SmolStr::from);
+        entry.details.request = request.map(SmolStr::from);
         let event_type = match end {
             Completion::Ok(value) => {
                 entry.value = value;
                 EventType::Ok
             }
             Completion::Fail(why) => {
-                entry.error = Some(why);
+                entry.details.error = Some(why.into());
                 EventType::Fail
             }
             Completion::Info(why) => {
-                entry.error = Some(why);
+                entry.details.error = Some(why.into());
                 EventType::Info
             }
         };

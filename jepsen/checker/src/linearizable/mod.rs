@@ -163,7 +163,7 @@ pub fn check_operations<M: HistoryModel>(
     let (calls, sources) = model.calls(operations)?;
     let node = |call: usize| {
         let operation = sources.get(call).and_then(|source| operations.get(*source));
-        operation.and_then(|operation| operation.node.as_ref()).map(ToString::to_string)
+        operation.and_then(Operation::node).map(ToOwned::to_owned)
     };
     let context = Context { clock, node: &node, faults };
     let mut verdict = check_in(&calls, model, &context, budget);

@@ -136,8 +136,8 @@ pub trait HistoryModel: Model {
             if operation.outcome == Outcome::Info && self.read_only(&input) {
                 continue;
             }
-            let Operation { process, invoked, returned, .. } = *operation;
-            calls.push(Call { process, input, output, invoked, returned, log_index: None });
+            let Operation { process, invoked, returned, log_index, .. } = *operation;
+            calls.push(Call { process, input, output, invoked, returned, log_index });
             sources.push(source);
         }
         Ok((calls, sources))

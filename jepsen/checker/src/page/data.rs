@@ -220,9 +220,9 @@ fn columns(
         columns.key.push(key.map_or(NONE, |key| dictionary.value(key)));
         columns.input.push(dictionary.value(input));
         columns.value.push(dictionary.value(value));
-        columns.node.push(dictionary.optional(operation.node.as_deref()));
-        columns.request.push(dictionary.optional(operation.request.as_deref()));
-        let error = operation.error.as_deref().map(clip);
+        columns.node.push(dictionary.optional(operation.node()));
+        columns.request.push(dictionary.optional(operation.request()));
+        let error = operation.error().map(clip);
         columns.error.push(dictionary.optional(error.as_deref()));
     }
     columns

@@ -9,7 +9,9 @@
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use sixbells_checker::history::{Clock, Event, EventType, Operation, Process, Value, pairing};
+use sixbells_checker::history::{
+    Clock, Details, Event, EventType, Operation, Process, Value, pairing,
+};
 use sixbells_checker::nodes;
 use sixbells_checker::page::{Page, Step};
 use sixbells_checker::report::{Check, Report};
@@ -62,10 +64,7 @@ struct Script(Vec<Event>);
 
 impl Script {
     fn event(&mut self, time: u64, process: Process, event_type: EventType, f: &str, value: Value) {
-        let (f, node) = (f.into(), None);
-        let (request, error) = (None, None);
-        let (time, index) = (Some(time), 0);
-        self.0.push(Event { index, time, process, event_type, f, value, node, request, error });
+        self.0.push(Event { time: Some(time), ..Event::new(process, event_type, f, value) });
     }
 
     fn nemesis(&mut self, time: u64, f: &str, value: Value) {
@@ -151,7 +150,8 @@ pub(crate) fn small() -> Scene {
             culprits(operations, &[2, 6, 7], sentence)
         });
     for (slot, node) in [(2, "1"), (6, "2"), (7, "1")] {
-        scene.operations[slot].node = Some(node.into());
+        let details = Details { node: Some(node.into()), ..Details::default() };
+        scene.operations[slot].details = details.boxed();
     }
     let step = |(slot, state): (usize, &str)| Step {
         operation: scene.operations[slot].index,
@@ -274,8 +274,8 @@ pub(crate) fn hostile() -> Scene {
         culprits(operations, &[0, 1, 2, 3, 4, 5, 6, 7], &texts[..6].join(" "))
     });
     for (operation, text) in scene.operations.iter_mut().zip(texts) {
-        operation.node = Some(text.into());
-        operation.error = Some(text.into());
+        let (node, error) = (Some(text.into()), Some(text.into()));
+        operation.details = Details { node, error, request: None }.boxed();
     }
     scene.report.notes.extend(texts.iter().map(|text| (*text).to_owned()));
     let step = |operation: &Operation| Step {

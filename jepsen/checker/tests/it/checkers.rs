@@ -11,7 +11,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use sixbells_checker::budget::Budget;
 use sixbells_checker::call::Call;
-use sixbells_checker::history::{Clock, Operation, Outcome, Value};
+use sixbells_checker::history::{Clock, Details, Operation, Outcome, Value};
 use sixbells_checker::linearizable::{self, check};
 use sixbells_checker::model::{Keyed, Register, Spec};
 use sixbells_checker::{Verdict, set, stats::Stats};
@@ -88,7 +88,8 @@ fn contradictions() -> Vec<(Vec<Operation>, &'static str)> {
     let cas = |p, a: i64, b: i64, from, to| {
         operation(p, "cas", Value::pair(a, b), from * MS, Some(to * MS))
     };
-    let on_node = |o: Operation| Operation { node: Some("2".to_owned()), ..o };
+    let details = Details { node: Some("2".into()), ..Details::default() };
+    let on_node = |o: Operation| Operation { details: details.clone().boxed(), ..o };
     vec![
         (
             vec![

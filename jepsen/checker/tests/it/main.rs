@@ -53,15 +53,14 @@ pub(crate) fn operation(
     Operation {
         index: 0,
         process,
-        f: f.to_owned(),
+        f: f.into(),
         input: value.clone(),
         value,
         invoked,
         returned,
         outcome: if returned.is_some() { Outcome::Ok } else { Outcome::Info },
-        node: None,
-        request: None,
-        error: None,
+        log_index: None,
+        details: None,
     }
 }
 
