@@ -1,7 +1,7 @@
 //! `check`: judges recorded histories.
 //!
-//! In go files in Jepsen's EDN or our JSON lines and the name of a model; out come a report for each
-//! file and the worst of their exit codes. With `--json`, one object and nothing else.
+//! In go files in Jepsen's EDN, its logs or our JSON lines, and the name of a model; out come a report
+//! for each file and the worst of their exit codes. With `--json`, one object and nothing else.
 //!
 //! Invariants:
 //! - a file that cannot be read, or an operation the model does not know, is bad input with file,
@@ -16,7 +16,7 @@ use clap::{Args, ValueEnum};
 use sixbells_jepsen::checker::budget::Budget;
 use sixbells_jepsen::checker::stats::Stats;
 use sixbells_jepsen::checker::{OpError, linearizable, set, set_order};
-use sixbells_jepsen::history::{Clock, Format, History, Operation, Skipped};
+use sixbells_jepsen::history::{Clock, Format, Operation, Operations, Skipped};
 use sixbells_jepsen::model::{Independent, Model, Register};
 use sixbells_jepsen::report::{self, Check, Exit, Report};
 
@@ -97,14 +97,14 @@ fn judge(args: &CheckArgs, file: &Path) -> anyhow::Result<Report> {
         FormatName::Jsonl => Format::Jsonl,
         FormatName::Log => Format::Log,
     };
-    let history = History::read(file, format)?;
-    let (clock, operations) = history.operations()?;
-    let checks = check(args, clock, &operations)
+    let history = Operations::read(file, format)?;
+    let Operations { clock, operations, .. } = &history;
+    let checks = check(args, *clock, operations)
         .map_err(|OpError { index, reason }| history.error_at(index, reason))?;
     Ok(Report {
         subject: history.name.clone(),
         checks,
-        stats: Stats::of(&operations, clock),
+        stats: Stats::of(operations, *clock),
         notes: skipped(&history.skipped),
         ..Report::default()
     })
