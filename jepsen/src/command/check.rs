@@ -1,13 +1,14 @@
 //! `check`: judges recorded histories.
 //!
-//! In go files in Jepsen's EDN or our JSON lines and the name of a model; out come a report for each
-//! file and the worst of their exit codes. With `--json`, one object and nothing else; `--html` and
-//! `--junit` write files beside.
+//! In go files in Jepsen's EDN, its logs or our JSON lines, and the name of a model; out come a report
+//! for each file and the worst of their exit codes. With `--json`, one object and nothing else; `--html`
+//! and `--junit` write files beside. With `--follow`, the file is judged while it grows.
 //!
 //! Invariants:
 //! - a file that cannot be read, or an operation the model does not know, is bad input with file,
 //!   line and reason; no verdict is printed for any file then;
-//! - each file has the whole budget to itself. The model `set` is judged in one pass and needs none.
+//! - each file has the whole budget to itself;
+//! - unknown is a failure (exit code 2) unless `--allow-unknown` says otherwise.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -15,17 +16,18 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
+use sixbells_jepsen::checker::OpError;
 use sixbells_jepsen::checker::budget::Budget;
 use sixbells_jepsen::checker::stats::Stats;
-use sixbells_jepsen::checker::{OpError, linearizable, set, set_order};
-use sixbells_jepsen::history::{Clock, Format, History, Operation, Skipped};
+use sixbells_jepsen::faults;
+use sixbells_jepsen::history::{Clock, Event, Format, History, Operation, Operations, Skipped};
 use sixbells_jepsen::junit::{self, Undecided};
-use sixbells_jepsen::model::{HistoryModel, Keyed, Register};
 use sixbells_jepsen::page::Page;
-use sixbells_jepsen::report::{self, Check, Exit, Report};
+use sixbells_jepsen::report::{self, Exit, Report};
 use sixbells_jepsen::terminal::Ink;
 
 use super::BadArguments;
+use super::judge::{Judge, Judged, ModelName};
 
 /// Judge recorded histories.
 #[derive(Debug, Args)]
@@ -36,15 +38,27 @@ pub(crate) struct CheckArgs {
     /// What the history should look like.
     #[arg(long, value_enum)]
     model: ModelName,
+    /// Values are [key value]: many objects of that kind, each judged apart.
+    #[arg(long)]
+    keyed: bool,
+    /// What a register holds at first, as EDN.
+    #[arg(long, value_name = "VALUE", default_value = "nil")]
+    initial: String,
     /// How the files are written.
     #[arg(long, value_enum, default_value = "auto")]
     format: FormatName,
-    /// How long to search per file before the verdict is unknown; `--model set` needs no search.
+    /// How long to search per file before the verdict is unknown.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     timeout: u64,
-    /// How much memory a search may take before the verdict is unknown; `--model set` needs none.
+    /// How much memory a search may take before the verdict is unknown.
     #[arg(long, value_name = "MIB", default_value_t = 1024)]
     memory: usize,
+    /// Say which algorithm decided, and for how many objects.
+    #[arg(long)]
+    explain: bool,
+    /// Exit with 0, not 2, if nobody can say.
+    #[arg(long)]
+    allow_unknown: bool,
     /// Print one JSON object instead of words.
     #[arg(long)]
     json: bool,
@@ -57,18 +71,6 @@ pub(crate) struct CheckArgs {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum ModelName {
-    /// One register: read, write.
-    Register,
-    /// One register: read, write, cas.
-    CasRegister,
-    /// Many registers with cas; values are [key value].
-    Kv,
-    /// A set workload: add unique elements, read all; nothing may be lost, and one order explains all.
-    Set,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
 enum FormatName {
     /// Look at the contents.
     Auto,
@@ -76,8 +78,19 @@ enum FormatName {
     Edn,
     /// One JSON object a line.
     Jsonl,
-    /// Jepsen's log: the lines of jepsen.util.
+    /// The lines that jepsen.util logs.
     Log,
+}
+
+impl From<FormatName> for Format {
+    fn from(name: FormatName) -> Self {
+        match name {
+            FormatName::Auto => Format::Auto,
+            FormatName::Edn => Format::Edn,
+            FormatName::Jsonl => Format::Jsonl,
+            FormatName::Log => Format::Log,
+        }
+    }
 }
 
 /// Runs the command.
@@ -88,92 +101,119 @@ pub(crate) fn run(args: &CheckArgs) -> anyhow::Result<Exit> {
         return Err(BadArguments(reason).into());
     }
     let reports: Vec<Report> =
-        args.files.iter().map(|file| judge(args, file)).collect::<anyhow::Result<_>>()?;
+        args.files.iter().map(|file| args.judge(file)).collect::<anyhow::Result<_>>()?;
     if let Some(path) = &args.junit {
-        write(path, &junit::xml(&reports, Undecided::Error))?;
+        let undecided = if args.allow_unknown { Undecided::Skipped } else { Undecided::Error };
+        write(path, &junit::xml(&reports, undecided))?;
     }
+    print(args, &reports)?;
+    Ok(match report::worst(&reports) {
+        Exit::Unknown if args.allow_unknown => Exit::Valid,
+        exit => exit,
+    })
+}
+
+fn print(args: &CheckArgs, reports: &[Report]) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
-    let ink = Ink::of_stdout();
     if args.json {
-        writeln!(out, "{}", report::summary(&reports))?;
-        return Ok(report::worst(&reports));
+        writeln!(out, "{}", report::summary(reports))?;
+        return Ok(());
     }
-    for report in &reports {
+    let ink = Ink::of_stdout();
+    for report in reports {
         writeln!(out, "{}", report.words_in(ink))?;
     }
     // With several files the last line must speak for all of them.
-    let worst = report::worst(&reports);
+    let worst = report::worst(reports);
     if let Some(report) = reports.iter().find(|report| report.exit() == worst)
         && reports.len() > 1
     {
         let count = reports.len();
         writeln!(out, "{count} histories, {}: {}", report.subject, report.verdict_in(ink))?;
     }
-    Ok(worst)
+    Ok(())
 }
 
-fn judge(args: &CheckArgs, file: &Path) -> anyhow::Result<Report> {
-    let format = match args.format {
-        FormatName::Auto => Format::Auto,
-        FormatName::Edn => Format::Edn,
-        FormatName::Jsonl => Format::Jsonl,
-        FormatName::Log => Format::Log,
-    };
-    let began = Instant::now();
-    let history = History::read(file, format)?;
-    let (clock, operations) = history.operations()?;
-    let checks = check(args, clock, &operations)
-        .map_err(|OpError { index, reason }| history.error_at(index, reason))?;
-    let report = Report {
-        subject: history.name.clone(),
-        checks,
-        stats: Stats::of(&operations, clock),
-        notes: skipped(&history.skipped),
-        took: Some(began.elapsed()),
-        ..Report::default()
-    };
-    if let Some(path) = &args.html {
-        write(path, &Page::of(&report, &history.events, clock, &operations).html())?;
+impl CheckArgs {
+    fn judge(&self, file: &Path) -> anyhow::Result<Report> {
+        let began = Instant::now();
+        // The events are kept only if somebody wants to see them.
+        let (report, page) = match &self.html {
+            None => {
+                let history = Operations::read(file, self.format.into())?;
+                let Operations { clock, operations, .. } = &history;
+                let judged = self
+                    .decide(*clock, operations, &[])
+                    .map_err(|OpError { index, reason }| history.error_at(index, reason))?;
+                (self.report(&history.name, *clock, operations, &history.skipped, judged), None)
+            }
+            Some(path) => {
+                let history = History::read(file, self.format.into())?;
+                let (clock, operations) = history.operations()?;
+                let mut judged = self
+                    .decide(clock, &operations, &history.events)
+                    .map_err(|OpError { index, reason }| history.error_at(index, reason))?;
+                let order = judged.order.take();
+                let report =
+                    self.report(&history.name, clock, &operations, &history.skipped, judged);
+                let page = Page::of(&report, &history.events, clock, &operations);
+                (report, Some((path, Page { order, ..page }.html())))
+            }
+        };
+        let report = Report { took: Some(began.elapsed()), ..report };
+        if let Some((path, html)) = page {
+            write(path, &html)?;
+        }
+        Ok(report)
     }
-    Ok(report)
+
+    fn decide(
+        &self,
+        clock: Clock,
+        operations: &[Operation],
+        events: &[Event],
+    ) -> Result<Judged, OpError> {
+        let bytes = self.memory.saturating_mul(1 << 20);
+        Judge {
+            model: self.model,
+            keyed: self.keyed,
+            initial: &self.initial,
+            clock,
+            faults: &faults::bands(events, clock),
+            budget: Budget::new(Duration::from_secs(self.timeout), bytes),
+            with_order: self.html.is_some(),
+        }
+        .judge(operations)
+    }
+
+    fn report(
+        &self,
+        name: &str,
+        clock: Clock,
+        operations: &[Operation],
+        skipped: &Skipped,
+        judged: Judged,
+    ) -> Report {
+        let mut notes = tell(skipped);
+        if self.explain {
+            notes.extend(judged.methods);
+        }
+        Report {
+            subject: name.to_owned(),
+            checks: judged.checks,
+            stats: Stats::of(operations, clock),
+            notes,
+            ..Report::default()
+        }
+    }
 }
 
 fn write(path: &Path, text: &str) -> anyhow::Result<()> {
     std::fs::write(path, text).with_context(|| format!("write {}", path.display()))
 }
 
-fn check(args: &CheckArgs, clock: Clock, operations: &[Operation]) -> Result<Vec<Check>, OpError> {
-    let check = match args.model {
-        ModelName::Register => search(args, Register::plain(), clock, operations)?,
-        ModelName::CasRegister => search(args, Register::with_cas(), clock, operations)?,
-        ModelName::Kv => search(args, Keyed::kv(), clock, operations)?,
-        ModelName::Set => {
-            let report = set::check(operations)?;
-            let details = serde_json::to_value(&report).unwrap_or_default();
-            let kept = Check { name: "set".to_owned(), verdict: report.verdict, details };
-            let verdict = set_order::check(operations, clock);
-            let name = "linearizable (set)".to_owned();
-            return Ok(vec![kept, Check { name, verdict, details: serde_json::Value::Null }]);
-        }
-    };
-    Ok(vec![check])
-}
-
-fn search(
-    args: &CheckArgs,
-    mut model: impl HistoryModel,
-    clock: Clock,
-    operations: &[Operation],
-) -> Result<Check, OpError> {
-    let bytes = args.memory.saturating_mul(1 << 20);
-    let mut budget = Budget::new(Duration::from_secs(args.timeout), bytes);
-    let verdict =
-        linearizable::check_operations(&mut model, operations, clock, &[], &mut budget)?.into();
-    let name = format!("linearizable ({})", model.name());
-    Ok(Check { name, verdict, details: serde_json::Value::Null })
-}
-
-fn skipped(skipped: &Skipped) -> Vec<String> {
+/// What a reader left out, in words.
+fn tell(skipped: &Skipped) -> Vec<String> {
     let Skipped { nemesis_events, other_processes, unknown_keys, early_times, other_lines } =
         skipped;
     let counts = [
