@@ -19,7 +19,9 @@
 //! that it saw another value is not held against anybody.
 
 mod keyed;
+mod rank;
 mod register;
+mod set;
 mod spec;
 
 use std::fmt::Debug;
@@ -27,6 +29,7 @@ use std::hash::Hash;
 
 pub use keyed::{Keyed, KeyedInput};
 pub use register::{Register, RegisterInput};
+pub use set::{Elements, Set, SetInput, SetOutput};
 pub use spec::Spec;
 
 use crate::OpError;

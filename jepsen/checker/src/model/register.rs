@@ -117,7 +117,7 @@ impl HistoryModel for Register {
             "read" | "r" => {
                 // A crashed read saw nothing; what its invocation carried is no result.
                 let saw = (action.outcome == Outcome::Ok)
-                    .then(|| self.value(&action.value))
+                    .then(|| self.value(action.value))
                     .transpose()?;
                 return Ok((RegisterInput::Read, saw));
             }
