@@ -18,6 +18,7 @@
 //! Failed operations never reach a model. A compare-and-set that failed is `fail`, like in Jepsen:
 //! that it saw another value is not held against anybody.
 
+mod append;
 mod keyed;
 mod rank;
 mod register;
@@ -27,6 +28,7 @@ mod spec;
 use std::fmt::Debug;
 use std::hash::Hash;
 
+pub use append::{AppendAction, AppendInput, AppendList, Prefix};
 pub use keyed::{Keyed, KeyedInput};
 pub use register::{Register, RegisterInput};
 pub use set::{Elements, Set, SetInput, SetOutput};

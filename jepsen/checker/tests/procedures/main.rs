@@ -4,6 +4,7 @@
 //! replays it; `SIXBELLS_SEED=7 cargo test -p sixbells-checker --test procedures` begins elsewhere. In
 //! release the stories tell a hundred thousand histories for each model, in debug fewer.
 
+mod append;
 mod history;
 mod judge;
 mod set;

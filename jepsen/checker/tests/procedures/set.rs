@@ -11,7 +11,7 @@ use crate::history::{Made, Shape};
 use crate::story::{Told, count, large, small};
 
 fn datum(number: usize) -> Datum {
-    Datum::from(i32::try_from(number).unwrap())
+    Datum::from(i32::try_from(number).expect("a small number"))
 }
 
 /// A set of adds and reads, as a working one would have answered.
@@ -84,8 +84,7 @@ fn wrote(input: &SetInput, _: &SetInput, seen: &SetOutput) -> bool {
 fn a_growing_set_is_judged_as_every_order_would() {
     let tally = small(count(), told, wrote);
     println!("set: {tally:?}");
-    assert!(tally.legal > 1000 && tally.illegal > 1000, "{tally:?}");
-    assert!(tally.undecided * 20 < tally.legal, "{tally:?}");
+    tally.says_much();
 }
 
 #[test]

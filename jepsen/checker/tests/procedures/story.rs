@@ -30,6 +30,15 @@ pub(crate) struct Tally {
     pub(crate) largest: usize,
 }
 
+impl Tally {
+    /// Both verdicts must be frequent, and no verdict rare: a story that only passes proves nothing.
+    pub(crate) fn says_much(&self) {
+        let Self { legal, illegal, undecided, .. } = self;
+        let all = legal + illegal + undecided;
+        assert!(legal * 8 > all && illegal * 8 > all && undecided * 20 < all, "{self:?}");
+    }
+}
+
 /// Whether the first call wrote something that the second observed.
 pub(crate) type Wrote<M> =
     fn(&<M as Model>::Input, &<M as Model>::Input, &<M as Model>::Output) -> bool;
@@ -40,7 +49,8 @@ pub(crate) fn small<M: Model>(
     tell: impl Fn(&mut StdRng) -> Told<M>,
     wrote: Wrote<M>,
 ) -> Tally {
-    let first: u64 = std::env::var("SIXBELLS_SEED").map_or(0, |seed| seed.parse().unwrap());
+    let first: u64 =
+        std::env::var("SIXBELLS_SEED").map_or(0, |seed| seed.parse().expect("a number"));
     let mut tally = Tally::default();
     for seed in first..first + count {
         let told = tell(&mut random(seed));
@@ -112,7 +122,7 @@ pub(crate) fn large<M: Model>(told: &Told<M>, legal: bool) -> u128 {
     match decision {
         Decision::Order(order) => {
             assert!(legal, "the violation was not found");
-            judge::replays(&told.model, &object.calls, &order).unwrap();
+            judge::replays(&told.model, &object.calls, &order).expect("the order replays");
         }
         Decision::Contradiction(contradiction) => {
             assert!(!legal, "there is no violation, but {contradiction:?}");
