@@ -20,6 +20,7 @@
 
 mod append;
 mod keyed;
+mod queue;
 mod rank;
 mod register;
 mod set;
@@ -30,6 +31,7 @@ use std::hash::Hash;
 
 pub use append::{AppendAction, AppendInput, AppendList, Prefix};
 pub use keyed::{Keyed, KeyedInput};
+pub use queue::{Line, Queue, QueueInput, QueueOutput};
 pub use register::{Register, RegisterInput};
 pub use set::{Elements, Set, SetInput, SetOutput};
 pub use spec::Spec;

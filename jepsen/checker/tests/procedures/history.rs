@@ -48,9 +48,9 @@ impl Shape {
     pub(crate) fn small(rng: &mut StdRng) -> Self {
         Self {
             clients: rng.random_range(2..=6),
-            calls: rng.random_range(2..=9),
+            calls: rng.random_range(2..=10),
             duration: rng.random_range(1..=12),
-            crashes: [0, 0, 100, 300][rng.random_range(0..4)],
+            crashes: [0, 0, 100, 300, 500][rng.random_range(0..5)],
         }
     }
 

@@ -7,5 +7,6 @@
 mod append;
 mod history;
 mod judge;
+mod queue;
 mod set;
 mod story;
