@@ -49,7 +49,8 @@ impl<M: Model> Model for Keyed<M> {
     type Input = KeyedInput<M::Input>;
     type Output = M::Output;
     type State = M::State;
-    type Key = Datum;
+    /// The objects within one, where the inner model knows several, are apart too.
+    type Key = (Datum, M::Key);
 
     fn name(&self) -> &str {
         &self.name
@@ -68,12 +69,13 @@ impl<M: Model> Model for Keyed<M> {
         self.inner.step(state, &input.input, output)
     }
 
-    fn key(&self, input: &Self::Input) -> Datum {
-        input.key
+    fn key(&self, input: &Self::Input) -> Self::Key {
+        (input.key, self.inner.key(&input.input))
     }
 
-    fn key_words(&self, key: &Datum) -> Option<String> {
-        Some(self.keys.value(*key).to_string())
+    fn key_words(&self, (key, inner): &Self::Key) -> Option<String> {
+        let inner = self.inner.key_words(inner).map_or(String::new(), |inner| format!(" {inner}"));
+        Some(format!("{}{inner}", self.keys.value(*key)))
     }
 
     fn read_only(&self, input: &Self::Input) -> bool {

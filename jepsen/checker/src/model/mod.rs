@@ -18,15 +18,22 @@
 //! Failed operations never reach a model. A compare-and-set that failed is `fail`, like in Jepsen:
 //! that it saw another value is not held against anybody.
 
+mod append;
 mod keyed;
+mod queue;
+mod rank;
 mod register;
+mod set;
 mod spec;
 
 use std::fmt::Debug;
 use std::hash::Hash;
 
+pub use append::{AppendAction, AppendInput, AppendList, Prefix};
 pub use keyed::{Keyed, KeyedInput};
+pub use queue::{Line, Queue, QueueInput, QueueOutput};
 pub use register::{Register, RegisterInput};
+pub use set::{Elements, Set, SetInput, SetOutput};
 pub use spec::Spec;
 
 use crate::OpError;
