@@ -38,7 +38,7 @@ pub mod store;
 pub mod trial;
 pub mod workload;
 
-pub use sixbells_checker::{history, junit, model, page, report, terminal};
+pub use sixbells_checker::{faults, history, junit, model, page, report, terminal};
 
 /// The random source that generators draw from, in the version that they have to name.
 pub use rand;

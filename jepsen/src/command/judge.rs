@@ -130,7 +130,7 @@ impl Judge<'_> {
         )?;
         let mut judged = Judged { methods: methods(&verdict), ..Judged::default() };
         if let (true, Verdict::Linearizable { witness }) = (self.with_order, &verdict) {
-            judged.order = Some(steps(&model, witness, operations));
+            judged.order = Some(steps(&mut model, witness, operations)?);
         }
         let name = format!("linearizable ({})", model.name());
         let details = serde_json::json!({ "methods": judged.methods });
@@ -158,10 +158,28 @@ fn methods(verdict: &Verdict) -> Vec<String> {
 
 /// The steps of the orders that were found, and the state of its object after each.
 fn steps<M: HistoryModel>(
-    model: &M,
+    model: &mut M,
     witness: &linearizable::Witness,
     operations: &[Operation],
-) -> Vec<Step> {
-    let mut reader = Replay { model, operations };
-    witness.orders.iter().flat_map(|order| reader.steps(&order.calls)).collect()
+) -> Result<Vec<Step>, OpError> {
+    let (calls, sources) = model.calls(operations)?;
+    // By operation: its call.
+    let mut places = vec![None; operations.len()];
+    for (call, source) in sources.iter().enumerate() {
+        places[*source] = Some(call);
+    }
+    let mut steps = Vec::with_capacity(calls.len());
+    for order in &witness.orders {
+        let mut state = model.initial();
+        for source in order.calls.iter().map(|source| *source as usize) {
+            let Some(call) = places[source].map(|call| &calls[call]) else { continue };
+            let Some(next) = model.step(&state, &call.input, call.answer()) else { break };
+            state = next;
+            let key = model.key_words(&model.key(&call.input));
+            let key = key.map_or(String::new(), |key| format!("key {key}: "));
+            let state = format!("{key}{}", model.state_words(&state));
+            steps.push(Step { operation: operations[source].index, state });
+        }
+    }
+    Ok(steps)
 }

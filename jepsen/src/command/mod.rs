@@ -10,6 +10,7 @@ use std::fmt;
 
 pub(crate) mod bugs;
 pub(crate) mod check;
+mod judge;
 pub(crate) mod node;
 pub(crate) mod run;
 pub(crate) mod sim;

@@ -19,6 +19,7 @@ use super::object::Piece;
 use crate::Explanation;
 use crate::call::Call;
 use crate::datum::Datum;
+use crate::faults::Band;
 use crate::history::Clock;
 use crate::model::{Effect, Model};
 use crate::moment::{gap, moment};
@@ -34,18 +35,7 @@ pub struct Context<'a> {
     /// The node that a call spoke to, by its position in the history.
     pub node: &'a dyn Fn(usize) -> Option<String>,
     /// What was broken, from when to when.
-    pub faults: &'a [Fault],
-}
-
-/// A fault while it was in force.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
-    /// What.
-    pub name: String,
-    /// Since when.
-    pub from: u64,
-    /// Until when.
-    pub to: u64,
+    pub faults: &'a [Band],
 }
 
 impl Default for Context<'_> {
@@ -359,7 +349,11 @@ impl<'a, M: Model> Story<'a, M> {
     fn listed(&self, entry: Entry<'a, M>) -> String {
         let Call { invoked, returned, .. } = entry.call;
         let end = returned.unwrap_or(u64::MAX);
-        let in_force = self.context.faults.iter().filter(|f| f.from <= end && *invoked <= f.to);
+        let in_force = self
+            .context
+            .faults
+            .iter()
+            .filter(|fault| fault.from <= end && fault.to.is_none_or(|to| *invoked <= to));
         let mut names: Vec<&str> = in_force.map(|fault| fault.name.as_str()).collect();
         names.sort_unstable();
         names.dedup();

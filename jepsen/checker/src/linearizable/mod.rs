@@ -44,11 +44,12 @@ mod touch;
 mod verify;
 mod zones;
 
-pub use explanation::{Context, Fault};
+pub use explanation::Context;
 pub use judge::{check, check_in};
 pub use object::{Contradiction, Decision, NEVER, Object, ObjectCall, Piece};
 
 use crate::budget::Budget;
+use crate::faults::Band;
 use crate::history::{Clock, Operation};
 use crate::model::HistoryModel;
 use crate::{Explanation, OpError};
@@ -157,7 +158,7 @@ pub fn check_operations<M: HistoryModel>(
     model: &mut M,
     operations: &[Operation],
     clock: Clock,
-    faults: &[Fault],
+    faults: &[Band],
     budget: &mut Budget,
 ) -> Result<Verdict, OpError> {
     let (calls, sources) = model.calls(operations)?;

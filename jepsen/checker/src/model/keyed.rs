@@ -28,14 +28,14 @@ pub struct KeyedInput<I> {
 impl Keyed<Register> {
     /// A map of registers with compare-and-set.
     pub fn kv() -> Self {
-        Self { name: "kv".to_owned(), inner: Register::with_cas(), keys: Dictionary::default() }
+        Self::of("kv", Register::with_cas())
     }
 }
 
 impl<M: Model> Keyed<M> {
-    /// Many objects of the kind `inner`.
-    pub fn of(inner: M) -> Self {
-        Self { name: format!("keyed {}", inner.name()), inner, keys: Dictionary::default() }
+    /// Many objects of the kind `inner`, under a name for the whole.
+    pub fn of(name: &str, inner: M) -> Self {
+        Self { name: name.to_owned(), inner, keys: Dictionary::default() }
     }
 
     fn split<'a>(&self, value: &'a Value) -> Result<(&'a Value, &'a Value), String> {
@@ -100,6 +100,10 @@ impl<M: Model> Model for Keyed<M> {
 
     fn state_bytes(&self, state: &M::State) -> usize {
         self.inner.state_bytes(state)
+    }
+
+    fn state_words(&self, state: &M::State) -> String {
+        self.inner.state_words(state)
     }
 
     fn words(&self, input: &Self::Input, output: Option<&M::Output>) -> Words {

@@ -110,6 +110,11 @@ pub trait Model {
         size_of::<Self::State>()
     }
 
+    /// A state in words.
+    fn state_words(&self, state: &Self::State) -> String {
+        format!("{state:?}")
+    }
+
     /// The call in words.
     fn words(&self, input: &Self::Input, output: Option<&Self::Output>) -> Words {
         let answer = output.map_or(String::new(), |output| format!(" -> {output:?}"));

@@ -95,6 +95,10 @@ impl Model for Register {
         self.shown(value).to_string()
     }
 
+    fn state_words(&self, state: &Datum) -> String {
+        self.value_words(*state)
+    }
+
     fn words(&self, input: &RegisterInput, output: Option<&Datum>) -> Words {
         let (verb, noun) = match input {
             RegisterInput::Read => {
