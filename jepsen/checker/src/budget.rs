@@ -14,7 +14,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 /// How many steps pass between two looks at the clock, which costs about as much as one step.
-pub const STEPS_PER_LOOK: u32 = 32;
+pub const STEPS_PER_LOOK: u64 = 32;
 
 /// Time and memory that may still be spent.
 #[derive(Debug)]
@@ -23,7 +23,8 @@ pub struct Budget {
     deadline: Option<Instant>,
     bytes_max: usize,
     bytes: usize,
-    steps: u32,
+    steps: u64,
+    steps_max: u64,
 }
 
 /// Which part of a budget ran out.
@@ -33,6 +34,8 @@ pub enum Exhausted {
     Time(Duration),
     /// The memory, in bytes.
     Memory(usize),
+    /// The steps that part of a search was given.
+    Steps(u64),
     /// The room of every search: too many calls at once for the one, too much memory for the other.
     Room,
 }
@@ -46,6 +49,7 @@ impl fmt::Display for Exhausted {
             Exhausted::Memory(limit) => {
                 write!(out, "the memory budget of {} MiB ran out", limit >> 20)
             }
+            Exhausted::Steps(limit) => write!(out, "{limit} steps did not do"),
             Exhausted::Room => write!(out, "too many calls were in flight at once"),
         }
     }
@@ -56,7 +60,7 @@ impl Budget {
     pub fn new(time: Duration, bytes_max: usize) -> Self {
         // A time too long to add to the clock is no limit.
         let deadline = Instant::now().checked_add(time);
-        Self { time, deadline, bytes_max, bytes: 0, steps: 0 }
+        Self { time, deadline, bytes_max, bytes: 0, steps: 0, steps_max: u64::MAX }
     }
 
     /// A budget out of this one: at most `time`, never beyond this one's end.
@@ -65,14 +69,28 @@ impl Budget {
         Self::new(left.map_or(time, |left| left.min(time)), self.bytes_max)
     }
 
+    /// A budget out of this one of so many steps: where it runs out is the same in every run, unless
+    /// time runs out before.
+    pub fn steps(&self, steps_max: u64) -> Self {
+        let Self { time, deadline, bytes_max, .. } = *self;
+        Self { time, deadline, bytes_max, bytes: 0, steps: 0, steps_max }
+    }
+
+    /// How many steps were taken.
+    pub fn steps_taken(&self) -> u64 {
+        self.steps
+    }
+
     /// To be called at every step of a search.
     pub fn poll(&mut self) -> Result<(), Exhausted> {
         self.steps += 1;
-        if self.steps < STEPS_PER_LOOK {
-            return Ok(());
+        if self.steps > self.steps_max {
+            return Err(Exhausted::Steps(self.steps_max));
         }
-        self.steps = 0;
-        self.look()
+        match self.steps.is_multiple_of(STEPS_PER_LOOK) {
+            true => self.look(),
+            false => Ok(()),
+        }
     }
 
     /// Looks at the clock at once.

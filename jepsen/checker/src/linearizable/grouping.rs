@@ -38,7 +38,7 @@ impl<K: Clone + Eq + std::hash::Hash> Grouping<K> {
         model: &M,
     ) -> Result<Self, String> {
         let mut objects: HashMap<K, u32, FxBuildHasher> = HashMap::default();
-        let mut last: HashMap<u64, u64, FxBuildHasher> = HashMap::default();
+        let mut last = LastReturns::default();
         let mut grouping = Self {
             keys: Vec::new(),
             ends: Vec::new(),
@@ -73,6 +73,9 @@ impl<K: Clone + Eq + std::hash::Hash> Grouping<K> {
             owners.push(object);
         }
         grouping.place(&owners, &sizes);
+        if !grouping.in_order {
+            grouping.sort(calls);
+        }
         Ok(grouping)
     }
 
@@ -95,11 +98,8 @@ impl<K: Clone + Eq + std::hash::Hash> Grouping<K> {
         }
     }
 
-    /// Puts the calls of each object by invocation, if the history was not.
-    pub(super) fn sort<I, O>(&mut self, calls: &[Call<I, O>]) {
-        if self.in_order {
-            return;
-        }
+    /// Puts the calls of each object by invocation, where the history was not.
+    fn sort<I, O>(&mut self, calls: &[Call<I, O>]) {
         let mut begin = 0;
         for end in &self.ends {
             self.members[begin..*end].sort_by_key(|call| (calls[*call as usize].invoked, *call));
@@ -130,22 +130,25 @@ pub(super) fn touches<M: Model>(
     model: &M,
     grouping: &Grouping<M::Key>,
 ) -> Option<Vec<Touch>> {
+    // By call: its place among the members. Calls are then read front to back, and touches written to
+    // as many places at once as there are objects, rather than the other way around.
+    let mut places = vec![u32::MAX; calls.len()];
+    for (place, call) in (0_u32..).zip(&grouping.members) {
+        places[*call as usize] = place;
+    }
     let mut touches = vec![Touch::NOTHING; grouping.members.len()];
-    for (call, touch) in grouping.members.iter().zip(&mut touches) {
-        let call = &calls[*call as usize];
+    for (call, place) in calls.iter().zip(places).filter(|(_, place)| *place != u32::MAX) {
         let effect = model.effect(&call.input, call.answer())?;
-        *touch = Touch::new(effect, call.invoked, call.returned).unwrap_or(Touch::NOTHING);
+        if let Some(touch) = Touch::new(effect, call.invoked, call.returned) {
+            touches[place as usize] = touch;
+        }
     }
     Some(touches)
 }
 
 /// Whether the call began in the instant in which its process' last one returned; the error says why
 /// there can be no such call.
-fn well_formed<I, O>(
-    at: usize,
-    call: &Call<I, O>,
-    last: &mut HashMap<u64, u64, FxBuildHasher>,
-) -> Result<bool, String> {
+fn well_formed<I, O>(at: usize, call: &Call<I, O>, last: &mut LastReturns) -> Result<bool, String> {
     let Call { process, invoked, returned, .. } = *call;
     if returned.is_some_and(|returned| returned < invoked) {
         return Err(format!("call {at} of process {process} returned before it was invoked"));
@@ -153,6 +156,28 @@ fn well_formed<I, O>(
     if invoked >= u64::MAX - 1 {
         return Err(format!("call {at} of process {process} has no time"));
     }
-    let last = last.insert(process, returned.unwrap_or(u64::MAX));
-    Ok(last == Some(invoked))
+    Ok(last.replace(process, returned.unwrap_or(u64::MAX)) == Some(invoked))
+}
+
+/// By process: when its last call returned. Most process ids are small.
+#[derive(Default)]
+struct LastReturns {
+    small: Vec<Option<u64>>,
+    large: HashMap<u64, u64, FxBuildHasher>,
+}
+
+/// Process ids below this one have a place of their own.
+const SMALL_MAX: u64 = 1 << 16;
+
+impl LastReturns {
+    fn replace(&mut self, process: u64, returned: u64) -> Option<u64> {
+        let at = match usize::try_from(process) {
+            Ok(at) if process < SMALL_MAX => at,
+            _ => return self.large.insert(process, returned),
+        };
+        if self.small.len() <= at {
+            self.small.resize(at + 1, None);
+        }
+        self.small[at].replace(returned)
+    }
 }

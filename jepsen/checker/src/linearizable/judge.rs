@@ -1,6 +1,9 @@
 //! The portfolio: which algorithm decides which object, and what becomes of their answers.
 
 use std::collections::BTreeMap;
+use std::num::NonZero;
+use std::panic::resume_unwind;
+use std::thread;
 use std::time::Duration;
 
 use super::explanation::{Context, Story};
@@ -12,6 +15,9 @@ use super::{Method, Order, Verdict, Witness, log_order, opaque, register, shrink
 use crate::budget::{Budget, Exhausted};
 use crate::call::Call;
 use crate::model::Model;
+
+/// From how many calls on a history is worth a second thread.
+const PARALLEL_MIN: usize = 50_000;
 
 /// How long finding a short explanation may take, once the verdict is known.
 const EXPLAIN_TIME: Duration = Duration::from_secs(5);
@@ -32,11 +38,10 @@ pub fn check_in<M: Model>(
     context: &Context<'_>,
     budget: &mut Budget,
 ) -> Verdict {
-    let mut grouping = match Grouping::new(calls, model) {
+    let grouping = match Grouping::new(calls, model) {
         Ok(grouping) => grouping,
         Err(why) => return Verdict::Unknown { why },
     };
-    grouping.sort(calls);
     Judge { calls, model, context, grouping }.judge(budget)
 }
 
@@ -61,7 +66,7 @@ struct Part<'a, I, O> {
 
 impl<M: Model> Judge<'_, M> {
     fn judge(&self, budget: &mut Budget) -> Verdict {
-        let mut objects: Vec<usize> = self.grouping.objects().collect();
+        let objects: Vec<usize> = self.grouping.objects().collect();
         if objects.is_empty() {
             let why = "the history has no operation that could be judged".to_owned();
             return Verdict::Unknown { why };
@@ -70,16 +75,22 @@ impl<M: Model> Judge<'_, M> {
             false => grouping::touches(self.calls, self.model, &self.grouping),
             true => None,
         };
-        let mut scratch = Scratch::default();
         let mut found: Vec<Option<Order>> = vec![None; self.grouping.keys.len()];
         let mut hard = Vec::new();
         // The quick methods see every object before the slow ones see any.
-        for &object in &objects {
-            match self.quick(object, touches.as_deref(), &mut scratch) {
+        let logged = self.calls.iter().any(|call| call.log_index.is_some());
+        let zones = match &touches {
+            Some(touches) if !logged => self.zones(&objects, touches),
+            _ => vec![None; objects.len()],
+        };
+        let mut scratch = Scratch::default();
+        for (&object, zones) in objects.iter().zip(zones) {
+            let by_log = || if logged { self.by_log(object) } else { None };
+            match by_log().or_else(|| self.of_zones(object, touches.as_deref()?, zones)) {
                 Some(Decided::Order(order, method)) => {
                     found[object] = Some(self.order(object, order, method));
                 }
-                Some(violation) => return self.violation(object, violation, budget),
+                Some(violation) => return self.violation(object, &violation),
                 None => hard.push(object),
             }
         }
@@ -90,7 +101,7 @@ impl<M: Model> Judge<'_, M> {
                 Ok(Decided::Order(order, method)) => {
                     found[object] = Some(self.order(object, order, method));
                 }
-                Ok(violation) => return self.violation(object, violation, budget),
+                Ok(violation) => return self.violation(object, &violation),
                 Err(why) => {
                     undecided.get_or_insert_with(|| self.undecided(object, why));
                 }
@@ -99,36 +110,59 @@ impl<M: Model> Judge<'_, M> {
         if let Some(why) = undecided {
             return Verdict::Unknown { why };
         }
-        objects.sort_unstable();
         Verdict::Linearizable { witness: Witness { orders: found.into_iter().flatten().collect() } }
     }
 
-    fn quick(
+    /// Decides an object in the order of the log, if that explains all.
+    fn by_log(&self, object: usize) -> Option<Decided> {
+        let members = self.grouping.members(object);
+        let indexes: Vec<Option<u64>> =
+            members.iter().map(|call| self.calls[*call as usize].log_index).collect();
+        let part = self.part(object);
+        let order = log_order::decide(self.model, &part.object, &part.before, &indexes)?;
+        Some(Decided::Order(order, Method::LogOrder))
+    }
+
+    /// Decides registers with unique values, on as many threads as are worth it.
+    fn zones(&self, objects: &[usize], touches: &[Touch]) -> Vec<Option<register::Found>> {
+        let initial = self.model.initial_value().bits();
+        let range = |object: &usize| self.grouping.range(*object);
+        let parts: Vec<&[Touch]> = objects.iter().map(|object| &touches[range(object)]).collect();
+        let all = |parts: &[&[Touch]]| -> Vec<Option<register::Found>> {
+            let mut scratch = Scratch::default();
+            let decide = |part: &&[Touch]| register::decide_unique(part, initial, &mut scratch);
+            parts.iter().map(decide).collect()
+        };
+        let threads = match touches.len() {
+            0..PARALLEL_MIN => 1,
+            _ => thread::available_parallelism().map_or(1, NonZero::get).min(parts.len()),
+        };
+        if threads == 1 {
+            return all(&parts);
+        }
+        thread::scope(|scope| {
+            let shares = parts.chunks(parts.len().div_ceil(threads));
+            let running: Vec<_> = shares.map(|share| scope.spawn(move || all(share))).collect();
+            let joined = running.into_iter().map(thread::ScopedJoinHandle::join);
+            joined.flat_map(|found| found.unwrap_or_else(|panic| resume_unwind(panic))).collect()
+        })
+    }
+
+    fn of_zones(
         &self,
         object: usize,
-        touches: Option<&[Touch]>,
-        scratch: &mut Scratch,
+        touches: &[Touch],
+        found: Option<register::Found>,
     ) -> Option<Decided> {
-        let members = self.grouping.members(object);
-        let indexes = || members.iter().map(|call| self.calls[*call as usize].log_index);
-        if indexes().any(|index| index.is_some()) {
-            let part = self.part(object);
-            let indexes: Vec<_> = indexes().collect();
-            if let Some(order) = log_order::decide(self.model, &part.object, &part.before, &indexes)
-            {
-                return Some(Decided::Order(order, Method::LogOrder));
-            }
-        }
-        let touches = &touches?[self.grouping.range(object)];
-        let initial = self.model.initial_value().bits();
-        Some(match register::decide_unique(touches, initial, scratch)? {
-            register::Found::Order(order) => Decided::Order(order, Method::Zones),
+        match found? {
+            register::Found::Order(order) => Some(Decided::Order(order, Method::Zones)),
             register::Found::Contradiction(core) => {
-                let core = shrink::core(touches, initial, &core);
-                Decided::Violation { core, argument: Vec::new(), method: Method::Zones }
+                let touches = &touches[self.grouping.range(object)];
+                let core = shrink::core(touches, self.model.initial_value().bits(), &core);
+                Some(Decided::Violation { core, argument: Vec::new(), method: Method::Zones })
             }
-            register::Found::Impossible { .. } => return None,
-        })
+            register::Found::Impossible { .. } => None,
+        }
     }
 
     fn slow(
@@ -222,7 +256,7 @@ impl<M: Model> Judge<'_, M> {
         Order { calls, judged: members.len(), method }
     }
 
-    fn violation(&self, object: usize, decided: Decided, _budget: &Budget) -> Verdict {
+    fn violation(&self, object: usize, decided: &Decided) -> Verdict {
         let Decided::Violation { core, argument, method } = decided else {
             unreachable!("an order is no violation")
         };
@@ -232,11 +266,11 @@ impl<M: Model> Judge<'_, M> {
             calls: self.calls,
             context: self.context,
             members,
-            core: &core,
-            argument: &argument,
+            core,
+            argument,
         };
         let key = self.model.key_words(&self.grouping.keys[object]);
-        Verdict::Violation { explanation: story.explain(key), method }
+        Verdict::Violation { explanation: story.explain(key), method: *method }
     }
 
     fn undecided(&self, object: usize, why: Exhausted) -> String {

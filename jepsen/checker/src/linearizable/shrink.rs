@@ -16,7 +16,7 @@
 //! Invariants: the result is impossible by itself; what the budget cannot decide is not taken away.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::object::{NEVER, Object};
 use super::opaque;
@@ -26,25 +26,15 @@ use super::touch::{NOTHING, Touch};
 use crate::budget::Budget;
 use crate::model::Model;
 
-/// How long a subset may take at first, and how many times longer than the last one that was refuted.
-/// A subset is smaller than what was refuted before, so one that takes much longer has an order, most
-/// likely, and is left alone.
-const SUBSET_TIME: Duration = Duration::from_millis(500);
-const SUBSET_TIMES: u32 = 4;
-/// How long each may take in any case.
-const SUBSET_TIME_MIN: Duration = Duration::from_millis(1);
+/// How many steps a subset may take at first; then, how many times more than the last one that was
+/// refuted, and at least. A subset is smaller than what was refuted before, so one that takes much longer
+/// has an order, most likely, and is left alone. Steps, not time: an explanation is the same in each run.
+const STEPS: u64 = 4_000_000;
+const STEPS_TIMES: u64 = 4;
+const STEPS_MIN: u64 = 20_000;
 
 /// How long a contradiction that is small already may be made smaller.
-const CORE_TIME: Duration = Duration::from_millis(200);
-
-/// How long the next subset may take.
-struct Patience(Duration);
-
-impl Patience {
-    fn slice(&self, budget: &Budget) -> Budget {
-        budget.slice(self.0.max(SUBSET_TIME_MIN))
-    }
-}
+const CORE_TIME: Duration = Duration::from_secs(2);
 
 /// A minimal part of a small contradiction.
 pub(super) fn core(touches: &[Touch], initial: u64, core: &[u32]) -> Vec<u32> {
@@ -65,14 +55,13 @@ pub(super) fn registers(
     let reached = (0_u32..).zip(touches).filter(|(_, touch)| touch.invoked <= until);
     let all: BTreeSet<u32> = reached.map(|(at, _)| at).collect();
     let mut scratch = Scratch::default();
-    let mut impossible = |kept: &BTreeSet<u32>, patience: &Patience, budget: &Budget| {
+    let mut impossible = |kept: &BTreeSet<u32>, budget: &mut Budget| {
         let members: Vec<u32> = kept.iter().copied().collect();
         let part: Vec<Touch> = members.iter().map(|at| touches[*at as usize]).collect();
         let place = |at: &u32| members.binary_search(at).ok().map(super::machine::number);
         let pairs =
             before.iter().filter_map(|(second, first)| Some((place(second)?, place(first)?)));
-        let (before, mut slice) = (pairs.collect(), patience.slice(budget));
-        let found = register::decide(&part, initial, &before, &mut scratch, &mut slice);
+        let found = register::decide(&part, initial, &pairs.collect(), &mut scratch, budget);
         match found {
             Ok((Found::Contradiction(core), _)) => {
                 Some(core.into_iter().map(|at| members[at as usize]).collect())
@@ -131,7 +120,7 @@ pub(super) fn calls<M: Model>(
     };
     let all: Vec<u32> = (0..super::machine::number(object.calls.len())).collect();
     let held: BTreeSet<u32> = all.iter().copied().filter(looked_at).collect();
-    let mut impossible = |held: &BTreeSet<u32>, patience: &Patience, budget: &Budget| {
+    let mut impossible = |held: &BTreeSet<u32>, budget: &mut Budget| {
         let kept =
             |at: &u32| held.contains(at) || !model.read_only(object.calls[*at as usize].input);
         let kept: Vec<u32> = all.iter().copied().filter(kept).collect();
@@ -148,8 +137,7 @@ pub(super) fn calls<M: Model>(
             held.contains(first).then_some(())?;
             Some((place(second)?, place(first)?))
         });
-        let mut slice = patience.slice(budget);
-        let found = opaque::search(model, &part, &before.collect(), &mut slice);
+        let found = opaque::search(model, &part, &before.collect(), budget);
         matches!(found, Ok((opaque::Found::Impossible { .. }, _))).then(|| held.clone())
     };
     let without = |held: &BTreeSet<u32>, part: &[u32]| {
@@ -161,12 +149,12 @@ pub(super) fn calls<M: Model>(
 /// What is left when nothing more can be taken away.
 fn minimize(
     mut kept: BTreeSet<u32>,
-    impossible: &mut impl FnMut(&BTreeSet<u32>, &Patience, &Budget) -> Option<BTreeSet<u32>>,
+    impossible: &mut impl FnMut(&BTreeSet<u32>, &mut Budget) -> Option<BTreeSet<u32>>,
     without: impl Fn(&BTreeSet<u32>, &[u32]) -> BTreeSet<u32>,
     budget: &Budget,
 ) -> BTreeSet<u32> {
     let mut parts = 2;
-    let mut patience = Patience(SUBSET_TIME);
+    let mut steps = STEPS;
     while kept.len() > 1 && budget.look().is_ok() {
         let members: Vec<u32> = kept.iter().copied().collect();
         parts = parts.min(members.len());
@@ -177,9 +165,9 @@ fn minimize(
             if rest.is_empty() {
                 return None;
             }
-            let started = Instant::now();
-            let found = impossible(&rest, &patience, budget)?;
-            patience = Patience(started.elapsed() * SUBSET_TIMES);
+            let mut slice = budget.steps(steps);
+            let found = impossible(&rest, &mut slice)?;
+            steps = slice.steps_taken().saturating_mul(STEPS_TIMES).max(STEPS_MIN);
             Some(found)
         });
         match smaller {
