@@ -166,7 +166,7 @@ impl Maker<'_> {
                         let place = usize::try_from(client).unwrap_or(0);
                         self.processes[place] += self.shape.clients;
                     }
-                    self.start(now + 1, client);
+                    self.schedule(now + 1, Moment::Start { client });
                 }
             }
         }

@@ -23,8 +23,8 @@ pub(super) struct Grouping<K> {
     ends: Vec<usize>,
     /// Calls by their position in the history.
     pub(super) members: Vec<u32>,
-    /// Whether some process made a call at the instant when its last one returned.
-    pub(super) coarse: bool,
+    /// By object: whether some process made a call at the instant when its last one returned.
+    coarse: Vec<bool>,
     in_order: bool,
 }
 
@@ -43,14 +43,14 @@ impl<K: Clone + Eq + std::hash::Hash> Grouping<K> {
             keys: Vec::new(),
             ends: Vec::new(),
             members: Vec::new(),
-            coarse: false,
+            coarse: Vec::new(),
             in_order: true,
         };
         let mut sizes: Vec<(usize, bool)> = Vec::new();
         let mut owners = Vec::with_capacity(calls.len());
         let mut latest = 0;
         for (at, call) in calls.iter().enumerate() {
-            grouping.coarse |= well_formed(at, call, &mut last)?;
+            well_formed(at, call)?;
             grouping.in_order &= latest <= call.invoked;
             latest = call.invoked;
             if call.returned.is_none() && model.read_only(&call.input) {
@@ -65,12 +65,16 @@ impl<K: Clone + Eq + std::hash::Hash> Grouping<K> {
                     objects.insert(key.clone(), object);
                     grouping.keys.push(key);
                     sizes.push((0, false));
+                    grouping.coarse.push(false);
                     object
                 }
             };
             let size = &mut sizes[object as usize];
             *size = (size.0 + 1, size.1 || call.returned.is_some());
             owners.push(object);
+            let returned = call.returned.unwrap_or(u64::MAX);
+            let before = last.replace(call.process, (returned, object));
+            grouping.coarse[object as usize] |= before == Some((call.invoked, object));
         }
         grouping.place(&owners, &sizes);
         if !grouping.in_order {
@@ -112,6 +116,11 @@ impl<K: Clone + Eq + std::hash::Hash> Grouping<K> {
         (0..self.keys.len()).filter(|object| !self.range(*object).is_empty())
     }
 
+    /// Whether times do not say all that is known of an object's order.
+    pub(super) fn is_coarse(&self, object: usize) -> bool {
+        self.coarse[object]
+    }
+
     /// Where an object's calls stand among the members.
     pub(super) fn range(&self, object: usize) -> std::ops::Range<usize> {
         let begin = object.checked_sub(1).map_or(0, |before| self.ends[before]);
@@ -146,9 +155,8 @@ pub(super) fn touches<M: Model>(
     Some(touches)
 }
 
-/// Whether the call began in the instant in which its process' last one returned; the error says why
-/// there can be no such call.
-fn well_formed<I, O>(at: usize, call: &Call<I, O>, last: &mut LastReturns) -> Result<bool, String> {
+/// Whether there can be such a call; the error says why not.
+fn well_formed<I, O>(at: usize, call: &Call<I, O>) -> Result<(), String> {
     let Call { process, invoked, returned, .. } = *call;
     if returned.is_some_and(|returned| returned < invoked) {
         return Err(format!("call {at} of process {process} returned before it was invoked"));
@@ -156,28 +164,28 @@ fn well_formed<I, O>(at: usize, call: &Call<I, O>, last: &mut LastReturns) -> Re
     if invoked >= u64::MAX - 1 {
         return Err(format!("call {at} of process {process} has no time"));
     }
-    Ok(last.replace(process, returned.unwrap_or(u64::MAX)) == Some(invoked))
+    Ok(())
 }
 
-/// By process: when its last call returned. Most process ids are small.
+/// By process: when its last call returned, and of which object it was. Most process ids are small.
 #[derive(Default)]
 struct LastReturns {
-    small: Vec<Option<u64>>,
-    large: HashMap<u64, u64, FxBuildHasher>,
+    small: Vec<Option<(u64, u32)>>,
+    large: HashMap<u64, (u64, u32), FxBuildHasher>,
 }
 
 /// Process ids below this one have a place of their own.
 const SMALL_MAX: u64 = 1 << 16;
 
 impl LastReturns {
-    fn replace(&mut self, process: u64, returned: u64) -> Option<u64> {
+    fn replace(&mut self, process: u64, last: (u64, u32)) -> Option<(u64, u32)> {
         let at = match usize::try_from(process) {
             Ok(at) if process < SMALL_MAX => at,
-            _ => return self.large.insert(process, returned),
+            _ => return self.large.insert(process, last),
         };
         if self.small.len() <= at {
             self.small.resize(at + 1, None);
         }
-        self.small[at].replace(returned)
+        self.small[at].replace(last)
     }
 }

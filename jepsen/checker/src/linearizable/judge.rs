@@ -71,10 +71,7 @@ impl<M: Model> Judge<'_, M> {
             let why = "the history has no operation that could be judged".to_owned();
             return Verdict::Unknown { why };
         }
-        let touches = match self.grouping.coarse {
-            false => grouping::touches(self.calls, self.model, &self.grouping),
-            true => None,
-        };
+        let touches = grouping::touches(self.calls, self.model, &self.grouping);
         let mut found: Vec<Option<Order>> = vec![None; self.grouping.keys.len()];
         let mut hard = Vec::new();
         // The quick methods see every object before the slow ones see any.
@@ -126,11 +123,18 @@ impl<M: Model> Judge<'_, M> {
     /// Decides registers with unique values, on as many threads as are worth it.
     fn zones(&self, objects: &[usize], touches: &[Touch]) -> Vec<Option<register::Found>> {
         let initial = self.model.initial_value().bits();
-        let range = |object: &usize| self.grouping.range(*object);
-        let parts: Vec<&[Touch]> = objects.iter().map(|object| &touches[range(object)]).collect();
+        let part = |object: &usize| match self.grouping.is_coarse(*object) {
+            true => &[],
+            false => &touches[self.grouping.range(*object)],
+        };
+        let parts: Vec<&[Touch]> = objects.iter().map(part).collect();
         let all = |parts: &[&[Touch]]| -> Vec<Option<register::Found>> {
             let mut scratch = Scratch::default();
-            let decide = |part: &&[Touch]| register::decide_unique(part, initial, &mut scratch);
+            let decide = |part: &&[Touch]| match part.is_empty() {
+                // Ranks have to replace its times first.
+                true => None,
+                false => register::decide_unique(part, initial, &mut scratch),
+            };
             parts.iter().map(decide).collect()
         };
         let threads = match touches.len() {
@@ -176,8 +180,10 @@ impl<M: Model> Judge<'_, M> {
         let mut before = BTreeMap::new();
         let coarse;
         let touches = match touches {
-            Some(touches) => Some(&touches[self.grouping.range(object)]),
-            None => {
+            Some(touches) if !self.grouping.is_coarse(object) => {
+                Some(&touches[self.grouping.range(object)])
+            }
+            _ => {
                 let made = part.insert(self.part(object));
                 before.clone_from(&made.before);
                 coarse = self.coarse_touches(made);
@@ -227,7 +233,7 @@ impl<M: Model> Judge<'_, M> {
             })
             .collect();
         let mut before = BTreeMap::new();
-        if self.grouping.coarse {
+        if self.grouping.is_coarse(object) {
             let times: Vec<_> = members()
                 .map(|call| (call.process, call.invoked, call.returned.unwrap_or(NEVER)))
                 .collect();
