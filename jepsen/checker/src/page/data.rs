@@ -6,7 +6,8 @@
 //! Invariants:
 //! - the text holds no `<`, `>`, `&` or letter that cannot be seen, so nothing in a history can end the element;
 //! - times count from the first moment of the history, so that a browser's numbers hold them exactly;
-//! - a text longer than [`TEXT_CHARS_MAX`] is cut and says so. Everything else is whole.
+//! - a text longer than [`TEXT_CHARS_MAX`] is cut and says so, and so is a list of more nodes than
+//!   [`NODES_MAX`]. Everything else is whole.
 //!
 //! It is the one file here that knows the fields of an operation.
 
@@ -22,6 +23,9 @@ use crate::nodes::NodeLane;
 
 /// How long one text may be. A set that is read with all its elements is long; nobody reads more.
 const TEXT_CHARS_MAX: usize = 2000;
+
+/// How many nodes have a row. Rows of nodes do not scroll, and a picture has a largest size.
+const NODES_MAX: usize = 32;
 
 /// What no operation has.
 const NONE: i64 = -1;
@@ -147,6 +151,8 @@ pub(super) fn json(page: &Page<'_>) -> String {
             known.map(|(slot, step)| (slot, dictionary.number(&clip(&step.state)))).unzip();
         Order { operation, state }
     });
+    let hidden = page.nodes.len().checked_sub(NODES_MAX).filter(|hidden| *hidden > 0);
+    let hidden = hidden.map(|hidden| format!("{hidden} more nodes have no row").into());
     let data = Data {
         title: clip(&page.title),
         finding: page.finding.word(),
@@ -161,10 +167,10 @@ pub(super) fn json(page: &Page<'_>) -> String {
         operations: columns,
         lanes,
         bands: page.bands.iter().map(|band| band_row(band, since)).collect(),
-        nodes: page.nodes.iter().map(|node| node_row(node, since)).collect(),
+        nodes: page.nodes.iter().take(NODES_MAX).map(|node| node_row(node, since)).collect(),
         culprits: page.culprits.iter().filter_map(|index| slots.get(index).copied()).collect(),
         order,
-        notes: page.notes.iter().map(|note| clip(note)).collect(),
+        notes: page.notes.iter().map(|note| clip(note)).chain(hidden).collect(),
     };
     // Every key is a string and every number finite, so there is nothing that could fail.
     inert(&serde_json::to_string(&data).unwrap_or_default())

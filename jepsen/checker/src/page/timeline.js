@@ -80,10 +80,8 @@ function drawColumns(pen, y, height) {
   pen.fillStyle = palette.fail;
   each((x, ok, fail, info, all) => {
     if (!fail) return;
-    const part = Math.max(3, height * fail / all);
-    pen.clearRect(x, y + height - part, COLUMN, part);
-    pen.fillRect(x, y + height - part, COLUMN, 1.5);
-    pen.fillRect(x, y + height - 1, COLUMN, 1);
+    const part = 3 + height * 0.4 * fail / most;
+    pen.fillRect(x, y + height - part, COLUMN, part);
   });
   pen.fillStyle = palette.info;
   each((x, ok, fail, info, all) => {

@@ -133,6 +133,16 @@ fn the_mouse_finds_the_contradiction_from_anywhere() {
     let wheel = |delta: i64| serde_json::json!({ "type": "mouseWheel", "x": x, "y": y, "deltaX": 0, "deltaY": delta });
     tab.call("Input.dispatchMouseEvent", &wheel(-120));
     tab.wait(&format!("document.querySelector('#range').textContent !== {before:?}"));
+    // And so do two fingers.
+    let before = tab.text("#range");
+    for (kind, apart) in [("touchStart", 20.0), ("touchMove", 60.0), ("touchMove", 120.0)] {
+        let points = [-apart, apart].map(|by| serde_json::json!({ "x": x + 200.0 + by, "y": y }));
+        let touch = serde_json::json!({ "type": kind, "touchPoints": points });
+        tab.call("Input.dispatchTouchEvent", &touch);
+    }
+    let end = serde_json::json!({ "type": "touchEnd", "touchPoints": [] });
+    tab.call("Input.dispatchTouchEvent", &end);
+    tab.wait(&format!("document.querySelector('#range').textContent !== {before:?}"));
     tab.click(".chip[data-outcome='0']");
     tab.settle();
     assert_eq!(tab.ask("document.querySelector('.chip').ariaPressed"), "false");
