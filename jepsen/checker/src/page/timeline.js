@@ -225,7 +225,7 @@ function drawLaneNames(pen, first, last, scroll) {
     const own = attended >= 0 && ops.lane[attended] === lane;
     pen.font = fonts.label;
     pen.fillStyle = own ? palette.ink : palette.muted;
-    const name = view.gutter < 100 ? `${lanes.processes[lane][0]}` : laneName(lane);
+    const name = view.gutter < 100 ? `proc ${lanes.processes[lane][0]}` : laneName(lane);
     pen.fillText(name, 12, middle, view.gutter - 16);
     if (own) pen.fillRect(0, middle - 8, 3, 16);
   }

@@ -3,13 +3,14 @@
 //! Each is a [`Scene`] with all that a page needs. `small` is a contradiction of three operations
 //! under a partition; `long` is what a long run records, with crashed clients, all faults and changes
 //! of leaders; `hostile` holds texts that want to be markup, script or something else than they are;
-//! `crowd` has thousands of processes.
+//! `crowd` has thousands of processes; `foreign` is whatever a text says.
 //!
 //! Times are in nanoseconds. The same call makes the same scene.
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use sixbells_checker::history::{Clock, Event, EventType, Operation, Process, Value, pairing};
+use sixbells_checker::history::{Format, History};
 use sixbells_checker::nodes;
 use sixbells_checker::page::{Page, Step};
 use sixbells_checker::report::{Check, Report};
@@ -29,6 +30,7 @@ pub(crate) struct Scene {
 
 impl Scene {
     fn new(name: &str, mut events: Vec<Event>, verdict: impl Fn(&[Operation]) -> Verdict) -> Self {
+        // Those of a history without times stay where they are.
         events.sort_by_key(|event| event.time);
         for (position, event) in events.iter_mut().enumerate() {
             event.index = position as u64;
@@ -284,6 +286,13 @@ pub(crate) fn hostile() -> Scene {
     };
     scene.order = Some(scene.operations.iter().map(step).collect());
     scene
+}
+
+/// A foreign history without times, as Jepsen writes one; with no text, one without anything.
+pub(crate) fn foreign(text: &str) -> Scene {
+    let history = History::parse("history.edn", text, Format::Edn).expect("scenes are readable");
+    let why = "the history has no operation that could be judged".to_owned();
+    Scene::new(&history.name, history.events, |_| Verdict::Unknown { why: why.clone() })
 }
 
 /// Thousands of processes that have one operation each, and follow no rule.

@@ -286,6 +286,34 @@ fn hostile_texts_are_shown_and_do_nothing() {
     is_clean(&mut tab);
 }
 
+/// What a reader of screens is told: landmarks, and a name for whatever can be used.
+#[test]
+fn everything_has_a_role_and_a_name() {
+    let Some(Open { mut tab, .. }) = open(&scenes::small(), false) else { return };
+    let tree = tab.call("Accessibility.getFullAXTree", &serde_json::json!({}));
+    let empty = Vec::new();
+    let nodes = tree["nodes"].as_array().unwrap_or(&empty);
+    let text = |node: &serde_json::Value, field: &str| {
+        node[field]["value"].as_str().unwrap_or_default().to_owned()
+    };
+    let all: Vec<(String, String)> = nodes
+        .iter()
+        .filter(|node| node["ignored"] == false)
+        .map(|node| (text(node, "role"), text(node, "name")))
+        .collect();
+    let usable =
+        ["button", "searchbox", "link", "listbox", "option", "application", "region", "dialog"];
+    let nameless: Vec<_> = all
+        .iter()
+        .filter(|(role, name)| usable.contains(&role.as_str()) && name.is_empty())
+        .collect();
+    assert!(nameless.is_empty(), "{nameless:?}");
+    for role in ["banner", "main", "search", "complementary", "table", "status", "application"] {
+        assert!(all.iter().any(|(known, _)| known == role), "there is no {role}: {all:?}");
+    }
+    is_clean(&mut tab);
+}
+
 /// How long something takes until it has been drawn, in milliseconds.
 fn timed(tab: &mut Tab, does: &str) -> f64 {
     let script = format!(
@@ -340,5 +368,41 @@ fn thousands_of_processes_can_be_scrolled_and_narrowed_down() {
     let top = tab.ask("document.querySelector('#scroller').scrollTop");
     assert!(top.as_f64() > Some(50_000.0), "{top}");
     assert!(tab.text("#detail").contains("write 2500"));
+    is_clean(&mut tab);
+}
+
+/// Nothing to draw, or nothing to tell the time by, is no reason to fail.
+#[test]
+fn a_history_without_times_or_without_anything_opens_too() {
+    let Some(Open { mut tab, .. }) = open(&scenes::foreign(""), false) else { return };
+    assert_eq!(tab.text("#verdict span"), "unknown");
+    for key in ["c", "+", "0", "n"] {
+        tab.press(key);
+    }
+    assert_eq!(tab.ask("document.querySelector('#contradiction').hidden"), true);
+    is_clean(&mut tab);
+}
+
+#[test]
+fn a_foreign_history_without_times_shows_its_faults_and_positions() {
+    let text = "{:process 0 :type :invoke :f :write :value 1}
+        {:process :nemesis :type :info :f :start-partition :value :majority}
+        {:process :nemesis :type :info :f :start-partition :value [:isolated {\"n1\" #{\"n2\"}}]}
+        {:process 0 :type :ok :f :write :value 1}
+        {:process :nemesis :type :info :f :kill :value {\"n3\" :killed}}
+        {:process 1 :type :invoke :f :read :value nil}
+        {:process :nemesis :type :info :f :stop-partition :value nil}
+        {:process :nemesis :type :info :f :stop-partition :value :network-healed}
+        {:process 1 :type :ok :f :read :value 1}";
+    let Some(Open { mut tab, .. }) = open(&scenes::foreign(text), false) else { return };
+    let moments = tab.text("#moments");
+    assert!(moments.contains("event 1event 7partition"), "{moments}");
+    assert!(moments.contains("event 4the endkill"), "{moments}");
+    assert!(tab.text("#facts").contains("1 node") && tab.text("#facts").contains("2 faults"));
+    tab.press("/");
+    tab.enter("read");
+    tab.press("Enter");
+    let detail = tab.text("#detail");
+    assert!(detail.contains("event 5") && detail.contains("after 3 events"), "{detail}");
     is_clean(&mut tab);
 }
