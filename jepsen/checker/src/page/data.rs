@@ -49,9 +49,11 @@ struct Data<'a> {
     notes: Vec<Cow<'a, str>>,
 }
 
-/// One list a field, one member an operation. Texts are positions in the dictionary, or -1.
+/// One list a field, one member an operation; none at all if no operation has the field. Texts are
+/// positions in the dictionary, or -1.
 #[derive(Default, Serialize)]
 struct Columns {
+    /// How far from that of the operation before.
     index: Vec<i64>,
     process: Vec<u64>,
     lane: Vec<usize>,
@@ -206,9 +208,10 @@ fn columns(
     let lanes: BTreeMap<u64, usize> = lanes.iter().enumerate().flat_map(of_lane).collect();
     let keyed = keyed(operations);
     let mut columns = Columns::default();
-    let mut before = origin;
+    let (mut before, mut place) = (origin, 0);
     for operation in operations {
-        columns.index.push(i64::try_from(operation.index).unwrap_or(NONE));
+        columns.index.push(difference(place, operation.index as u64));
+        place = operation.index as u64;
         columns.process.push(operation.process);
         columns.lane.push(lanes.get(&operation.process).copied().unwrap_or(0));
         columns.outcome.push(match operation.outcome {
@@ -230,6 +233,12 @@ fn columns(
         columns.request.push(dictionary.optional(operation.request.as_deref()));
         let error = operation.error.as_deref().map(clip);
         columns.error.push(dictionary.optional(error.as_deref()));
+    }
+    let Columns { key, node, request, error, .. } = &mut columns;
+    for column in [key, node, request, error] {
+        if column.iter().all(|number| *number == NONE) {
+            column.clear();
+        }
     }
     columns
 }

@@ -6,14 +6,13 @@
 
 use std::io::Write;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
 use crate::chromium::{self, Tab};
 use crate::scenes::{self, Scene};
 
 /// Generous, since a machine that tests does other things too; a page that is not smooth takes longer.
-const LOAD_MAX: Duration = Duration::from_secs(20);
-const ACT_MS_MAX: f64 = 2000.0;
+const LOAD_MS_MAX: f64 = 20_000.0;
+const ACT_MS_MAX: f64 = 4000.0;
 
 /// One browser at a time: two would only wait for each other.
 static TURN: Mutex<()> = Mutex::new(());
@@ -328,9 +327,10 @@ fn timed(tab: &mut Tab, does: &str) -> f64 {
 
 #[test]
 fn a_hundred_thousand_operations_stay_quick() {
-    let began = Instant::now();
     let Some(Open { mut tab, .. }) = open(&scenes::long(100_000), false) else { return };
-    let load = began.elapsed();
+    // From the request on: what a browser needs to start says nothing about the page.
+    let load = tab.ask("performance.getEntriesByType('navigation')[0].loadEventEnd");
+    let load = load.as_f64().unwrap();
     assert!(tab.text("#facts").contains("100,000 operations"));
     let press = |key: &str| {
         format!(
@@ -346,8 +346,8 @@ fn a_hundred_thousand_operations_stay_quick() {
                   document.querySelector('#search').requestSubmit()";
     let search = timed(&mut tab, search);
     tab.wait("document.querySelector('#hits').textContent.includes(' of ')");
-    println!("load {load:?}, all {all:.0} ms, zoom {zoom:.0} ms, search {search:.0} ms");
-    assert!(load < LOAD_MAX, "opening took {load:?}");
+    println!("load {load:.0} ms, all {all:.0} ms, zoom {zoom:.0} ms, search {search:.0} ms");
+    assert!(load < LOAD_MS_MAX, "opening took {load} ms");
     for (what, took) in [("showing all", all), ("a zoom", zoom), ("a search", search)] {
         assert!(took < ACT_MS_MAX, "{what} took {took} ms");
     }
