@@ -7,7 +7,7 @@ const UNSEEN = /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202
 const LABEL_MAX = 120;
 const OUTCOMES = ["ok", "failed", "unknown"];
 const numbers = new Intl.NumberFormat("en");
-const count = (number, noun) => `${numbers.format(number)} ${noun}${number === 1 ? "" : "s"}`;
+const count = (number, noun, plural = `${noun}s`) => `${numbers.format(number)} ${number === 1 ? noun : plural}`;
 
 function visible(text) {
   return text.replace(UNSEEN, (letter) => {
