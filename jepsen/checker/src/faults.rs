@@ -66,19 +66,16 @@ pub fn bands(events: &[Event], clock: Clock) -> Vec<Band> {
     let mut open: Vec<usize> = Vec::new();
     // Jepsen says twice what it does, so the word that ended a band may come again.
     let mut ended: Option<(&str, usize)> = None;
-    for (event, time) in nemesis(events, clock) {
+    for (event, time) in nemesis(events, clock).filter(|(event, _)| event.f != nodes::STATUS) {
         let f = event.f.as_str();
-        if let Some((word, band)) = ended
+        // Once, not for ever: the third time it is something new.
+        if let Some((word, band)) = ended.take()
             && word == f
         {
             bands[band].to = Some(time);
             continue;
         }
         let step = step(f, &event.value, |name| open.iter().any(|at| bands[*at].name == name));
-        if let Step::Nothing = step {
-            continue;
-        }
-        ended = None;
         match step {
             Step::Nothing => {}
             Step::Begins(name) => {
@@ -127,9 +124,6 @@ pub(crate) fn nemesis(
 }
 
 fn step(f: &str, value: &Value, is_open: impl Fn(&str) -> bool) -> Step {
-    if f == nodes::STATUS {
-        return Step::Nothing;
-    }
     match field(value, "result").map(Value::to_name).as_deref() {
         Some("installed") => return Step::Begins(f.to_owned()),
         Some("healed") => return Step::Ends(vec![f.to_owned()]),
@@ -253,8 +247,15 @@ mod tests {
             + &event("stop", 5, "nil")
             + &event("bump-clock", 6, "{}")
             + &event("reset-clock", 8, "nil")
-            + &event("shake", 9, "nil");
-        let expected = [band("start", 2, 5), band("bump-clock", 6, 8), band("shake", 9, 9)];
+            + &event("shake", 9, "nil")
+            + &event("shake", 10, "nil")
+            + &event("shake", 30, "nil");
+        let expected = [
+            band("start", 2, 5),
+            band("bump-clock", 6, 8),
+            band("shake", 9, 10),
+            band("shake", 30, 30),
+        ];
         assert_eq!(of(&text), expected);
     }
 }

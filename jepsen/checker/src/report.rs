@@ -181,7 +181,7 @@ impl Report {
         }
         for check in &self.checks {
             let word = check.verdict.word();
-            line(format!("  {}: {}", check.name, ink.paint(terminal::tone(word), word)));
+            line(format!("  {}: {}", check.name, ink.verdict(word)));
             if let Verdict::Invalid { explanation } = &check.verdict {
                 for operation in &explanation.operations {
                     line(format!("    {}", terminal::line(operation)));
@@ -203,8 +203,7 @@ impl Report {
     /// The verdict in one line, in colour where the ink has any.
     pub fn verdict_in(&self, ink: Ink) -> String {
         let exit = self.exit();
-        let word = ink.paint(terminal::tone(exit.word()), exit.word());
-        format!("{word}: {}", terminal::line(&self.reason(exit)))
+        format!("{}: {}", ink.verdict(exit.word()), terminal::line(&self.reason(exit)))
     }
 
     /// The report for a program.
@@ -276,9 +275,13 @@ fn check_json(check: &Check) -> Json {
             json["operations"] = (*operations).into();
             json["partitions"] = (*partitions).into();
         }
-        Verdict::Invalid { explanation: Explanation { key, sentence, operations, .. } } => {
-            json["explanation"] =
-                json!({ "key": key, "sentence": sentence, "operations": operations });
+        Verdict::Invalid { explanation: Explanation { key, sentence, operations, culprits } } => {
+            json["explanation"] = json!({
+                "key": key,
+                "sentence": sentence,
+                "operations": operations,
+                "culprits": culprits,
+            });
         }
         Verdict::Unknown { why } => json["why"] = why.clone().into(),
     }

@@ -70,14 +70,15 @@ impl Ink {
             Ink::Colour => format!("\x1b[{code}m{text}\x1b[0m"),
         }
     }
-}
 
-/// The tone of a verdict's word.
-pub(crate) fn tone(word: &str) -> Tone {
-    match word {
-        "valid" => Tone::Good,
-        "invalid" => Tone::Bad,
-        _ => Tone::Doubtful,
+    /// A verdict's word, such as "valid" or "not evidence", coloured.
+    pub fn verdict(self, word: &str) -> String {
+        let tone = match word {
+            "valid" => Tone::Good,
+            "invalid" => Tone::Bad,
+            _ => Tone::Doubtful,
+        };
+        self.paint(tone, word)
     }
 }
 

@@ -21,6 +21,7 @@ use sixbells_jepsen::sim::plan::Frame;
 use sixbells_jepsen::sim::run::Outcome;
 use sixbells_jepsen::sim::{Kind, bug, seeds, workload::Workload};
 use sixbells_jepsen::store::RunFolder;
+use sixbells_jepsen::terminal::Ink;
 
 use super::BadArguments;
 
@@ -127,7 +128,7 @@ fn one(args: &SimArgs, case: &Case) -> anyhow::Result<Exit> {
         Some(_) if args.case.is_some() => failed(case, &outcome, None),
         Some(_) => failed(case, &outcome, Some(args)),
         None => {
-            println!("seed {seed}, {}: valid", case.workload);
+            println!("seed {seed}, {}: {}", case.workload, said("valid"));
             Ok(Exit::Valid)
         }
     }
@@ -190,11 +191,16 @@ fn conclude(campaign: &Campaign, sweep: &Sweep) -> anyhow::Result<Exit> {
         println!("gap: {gap}");
     }
     if gaps.is_empty() {
-        println!("{} seeds: valid", sweep.seeds);
+        println!("{} seeds: {}", sweep.seeds, said("valid"));
         return Ok(Exit::Valid);
     }
-    println!("{} seeds: not evidence, for {}", sweep.seeds, gaps[0]);
+    println!("{} seeds: {}, for {}", sweep.seeds, said("not evidence"), gaps[0]);
     Ok(Exit::HarnessFailure)
+}
+
+/// A verdict's word as standard output deserves it.
+fn said(word: &str) -> String {
+    Ink::of_stdout().verdict(word)
 }
 
 /// Says what was wrong and how to see it again; with a store, of the smallest case that shows it.
@@ -203,7 +209,7 @@ fn failed(case: &Case, outcome: &Outcome, store: Option<&SimArgs>) -> anyhow::Re
     let seed = case.plan.seed;
     let Some(args) = store else {
         println!("{violation}");
-        println!("seed {seed}, {}: invalid, {}", case.workload, violation.oracle);
+        println!("seed {seed}, {}: {}, {}", case.workload, said("invalid"), violation.oracle);
         return Ok(Exit::Invalid);
     };
     let replay = replay(case, args);
@@ -232,7 +238,7 @@ fn failed(case: &Case, outcome: &Outcome, store: Option<&SimArgs>) -> anyhow::Re
     }
     println!("replay: cargo jepsen sim --case {}", path.display());
     println!("replay: {replay}");
-    println!("seed {seed}, {}: invalid, {}", case.workload, violation.oracle);
+    println!("seed {seed}, {}: {}, {}", case.workload, said("invalid"), violation.oracle);
     Ok(Exit::Invalid)
 }
 

@@ -6,7 +6,8 @@
 //! Invariants:
 //! - the text holds no `<`, `>`, `&` or letter that cannot be seen, so nothing in a history can end the element;
 //! - times count from the first moment of the history, so that a browser's numbers hold them exactly;
-//! - a text longer than [`TEXT_CHARS_MAX`] is cut and says so. Everything else is whole.
+//! - a text longer than [`TEXT_CHARS_MAX`] is cut and says so, and so is a list of more nodes than
+//!   [`NODES_MAX`]. Everything else is whole.
 //!
 //! It is the one file here that knows the fields of an operation.
 
@@ -22,6 +23,9 @@ use crate::nodes::NodeLane;
 
 /// How long one text may be. A set that is read with all its elements is long; nobody reads more.
 const TEXT_CHARS_MAX: usize = 2000;
+
+/// How many nodes have a row. Rows of nodes do not scroll, and a picture has a largest size.
+const NODES_MAX: usize = 32;
 
 /// What no operation has.
 const NONE: i64 = -1;
@@ -45,9 +49,11 @@ struct Data<'a> {
     notes: Vec<Cow<'a, str>>,
 }
 
-/// One list a field, one member an operation. Texts are positions in the dictionary, or -1.
+/// One list a field, one member an operation; none at all if no operation has the field. Texts are
+/// positions in the dictionary, or -1.
 #[derive(Default, Serialize)]
 struct Columns {
+    /// How far from that of the operation before.
     index: Vec<i64>,
     process: Vec<u64>,
     lane: Vec<usize>,
@@ -147,6 +153,8 @@ pub(super) fn json(page: &Page<'_>) -> String {
             known.map(|(slot, step)| (slot, dictionary.number(&clip(&step.state)))).unzip();
         Order { operation, state }
     });
+    let hidden = page.nodes.len().checked_sub(NODES_MAX).filter(|hidden| *hidden > 0);
+    let hidden = hidden.map(|hidden| format!("{hidden} more nodes have no row").into());
     let data = Data {
         title: clip(&page.title),
         finding: page.finding.word(),
@@ -161,10 +169,10 @@ pub(super) fn json(page: &Page<'_>) -> String {
         operations: columns,
         lanes,
         bands: page.bands.iter().map(|band| band_row(band, since)).collect(),
-        nodes: page.nodes.iter().map(|node| node_row(node, since)).collect(),
+        nodes: page.nodes.iter().take(NODES_MAX).map(|node| node_row(node, since)).collect(),
         culprits: page.culprits.iter().filter_map(|index| slots.get(index).copied()).collect(),
         order,
-        notes: page.notes.iter().map(|note| clip(note)).collect(),
+        notes: page.notes.iter().map(|note| clip(note)).chain(hidden).collect(),
     };
     // Every key is a string and every number finite, so there is nothing that could fail.
     inert(&serde_json::to_string(&data).unwrap_or_default())
@@ -200,9 +208,10 @@ fn columns(
     let lanes: BTreeMap<u64, usize> = lanes.iter().enumerate().flat_map(of_lane).collect();
     let keyed = keyed(operations);
     let mut columns = Columns::default();
-    let mut before = origin;
+    let (mut before, mut place) = (origin, 0);
     for operation in operations {
-        columns.index.push(i64::try_from(operation.index).unwrap_or(NONE));
+        columns.index.push(difference(place, operation.index as u64));
+        place = operation.index as u64;
         columns.process.push(operation.process);
         columns.lane.push(lanes.get(&operation.process).copied().unwrap_or(0));
         columns.outcome.push(match operation.outcome {
@@ -224,6 +233,12 @@ fn columns(
         columns.request.push(dictionary.optional(operation.request()));
         let error = operation.error().map(clip);
         columns.error.push(dictionary.optional(error.as_deref()));
+    }
+    let Columns { key, node, request, error, .. } = &mut columns;
+    for column in [key, node, request, error] {
+        if column.iter().all(|number| *number == NONE) {
+            column.clear();
+        }
     }
     columns
 }

@@ -16,17 +16,21 @@ function readColumns(columns) {
   const invoked = new Float64Array(count);
   const returned = new Float64Array(count);
   const outcome = new Uint8Array(count);
-  let now = 0;
+  const index = new Float64Array(count);
+  let now = 0, place = 0;
   for (let i = 0; i < count; i++) {
     now += columns.invoked[i];
+    place += columns.index[i];
+    index[i] = place;
     invoked[i] = now;
     returned[i] = columns.took[i] < 0 ? -1 : now + columns.took[i];
     outcome[i] = columns.outcome[i] === "o" ? OK : columns.outcome[i] === "f" ? FAIL : INFO;
   }
-  const whole = (column) => Int32Array.from(column);
+  // A column that is not there is one in which no operation has anything.
+  const whole = (column) => (column.length ? Int32Array.from(column) : new Int32Array(count).fill(-1));
   return {
     count, invoked, returned, outcome,
-    index: columns.index, process: columns.process,
+    index, process: columns.process,
     lane: whole(columns.lane),
     f: whole(columns.f), key: whole(columns.key),
     input: whole(columns.input), value: whole(columns.value),

@@ -13,7 +13,7 @@ function layOut() {
   scroller.style.height = `${view.height + 1}px`;
   $("spacer").style.height = `${Math.max(0, total - view.height)}px`;
   view.width = scroller.clientWidth;
-  view.gutter = view.width < 560 ? 56 : 116;
+  view.gutter = view.width < 560 ? 68 : 116;
   $("timeline").style.width = `${view.width}px`;
   $("timeline").style.height = `${view.height}px`;
   changed();

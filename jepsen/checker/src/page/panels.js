@@ -10,7 +10,7 @@ function writeFacts() {
   for (let i = 0; i < ops.count; i++) kinds[ops.outcome[i]]++;
   const processes = lanes.processes.reduce((sum, list) => sum + list.length, 0);
   const facts = [count(ops.count, "operation"), count(lanes.count, "client")];
-  if (processes > lanes.count) facts.push(count(processes, "process").replace("processs", "processes"));
+  if (processes > lanes.count) facts.push(count(processes, "process", "processes"));
   if (data.nodes.length) facts.push(count(data.nodes.length, "node"));
   if (data.bands.length) facts.push(count(data.bands.length, "fault"));
   facts.push(duration(data.end));

@@ -138,8 +138,7 @@ function drawNodes(pen) {
     pen.font = fonts.label;
     pen.textBaseline = "middle";
     pen.fillStyle = palette.ink;
-    const name = view.gutter < 100 ? visible(node.name) : `node ${visible(node.name)}`;
-    pen.fillText(fit(pen, name, view.gutter - 16), 12, top + NODE / 2);
+    pen.fillText(fit(pen, `node ${visible(node.name)}`, view.gutter - 16), 12, top + NODE / 2);
     pen.save();
     pen.beginPath();
     pen.rect(view.gutter, top, view.width - view.gutter, NODE);

@@ -80,10 +80,8 @@ function drawColumns(pen, y, height) {
   pen.fillStyle = palette.fail;
   each((x, ok, fail, info, all) => {
     if (!fail) return;
-    const part = Math.max(3, height * fail / all);
-    pen.clearRect(x, y + height - part, COLUMN, part);
-    pen.fillRect(x, y + height - part, COLUMN, 1.5);
-    pen.fillRect(x, y + height - 1, COLUMN, 1);
+    const part = 3 + height * 0.4 * fail / most;
+    pen.fillRect(x, y + height - part, COLUMN, part);
   });
   pen.fillStyle = palette.info;
   each((x, ok, fail, info, all) => {
@@ -227,7 +225,7 @@ function drawLaneNames(pen, first, last, scroll) {
     const own = attended >= 0 && ops.lane[attended] === lane;
     pen.font = fonts.label;
     pen.fillStyle = own ? palette.ink : palette.muted;
-    const name = view.gutter < 100 ? `${lanes.processes[lane][0]}` : laneName(lane);
+    const name = view.gutter < 100 ? `proc ${lanes.processes[lane][0]}` : laneName(lane);
     pen.fillText(name, 12, middle, view.gutter - 16);
     if (own) pen.fillRect(0, middle - 8, 3, 16);
   }

@@ -7,7 +7,7 @@ const UNSEEN = /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202
 const LABEL_MAX = 120;
 const OUTCOMES = ["ok", "failed", "unknown"];
 const numbers = new Intl.NumberFormat("en");
-const count = (number, noun) => `${numbers.format(number)} ${noun}${number === 1 ? "" : "s"}`;
+const count = (number, noun, plural = `${noun}s`) => `${numbers.format(number)} ${number === 1 ? noun : plural}`;
 
 function visible(text) {
   return text.replace(UNSEEN, (letter) => {
@@ -57,7 +57,9 @@ function moment(time, step) {
   const [unit, size] = at >= 1e9 ? ["s", 1e9] : at >= 1e6 ? ["ms", 1e6] : at >= 1e3 ? ["µs", 1e3] : ["ns", 1];
   const finest = step || (at >= 1e9 ? 1e6 : Math.max(size / 1000, 1));
   const digits = Math.min(9, Math.max(0, Math.ceil(Math.log10(size / finest) - 1e-9)));
-  return `${(at / size).toFixed(digits)} ${unit}`;
+  // Cut off, not rounded, as the sentences of the checkers are; but not by an error of the division.
+  const cut = Math.floor(at / size * 10 ** digits + 1e-4) / 10 ** digits;
+  return `${cut.toFixed(digits)} ${unit}`;
 }
 
 /// A time to the last digit that says something.

@@ -3,14 +3,14 @@
 //! Each is a [`Scene`] with all that a page needs. `small` is a contradiction of three operations
 //! under a partition; `long` is what a long run records, with crashed clients, all faults and changes
 //! of leaders; `hostile` holds texts that want to be markup, script or something else than they are;
-//! `crowd` has thousands of processes.
+//! `crowd` has thousands of processes; `foreign` is whatever a text says.
 //!
 //! Times are in nanoseconds. The same call makes the same scene.
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use sixbells_checker::history::{
-    Clock, Details, Event, EventType, Operation, Process, Value, pairing,
+    Clock, Event, EventType, Format, History, Operation, Value, pairing,
 };
 use sixbells_checker::nodes;
 use sixbells_checker::page::{Page, Step};
@@ -30,11 +30,10 @@ pub(crate) struct Scene {
 }
 
 impl Scene {
-    fn new(name: &str, mut events: Vec<Event>, verdict: impl Fn(&[Operation]) -> Verdict) -> Self {
-        events.sort_by_key(|event| event.time);
-        for (position, event) in events.iter_mut().enumerate() {
-            event.index = position as u64;
-        }
+    /// From a history in Jepsen's form, which stays when the fields of an event do not.
+    fn new(name: &str, text: &str, verdict: impl Fn(&[Operation]) -> Verdict) -> Self {
+        let history = History::parse(name, text, Format::Edn).expect("scenes are readable");
+        let events = history.events;
         let (clock, operations) = pairing::pair(&events).expect("scenes are well formed");
         let check = Check {
             name: "linearizable (kv)".to_owned(),
@@ -58,17 +57,39 @@ impl Scene {
     }
 }
 
-/// The events of a scene in the making.
+/// The events of a scene in the making, each with its time.
 #[derive(Default)]
-struct Script(Vec<Event>);
+struct Script {
+    lines: Vec<(u64, String)>,
+    known: String,
+}
 
 impl Script {
-    fn event(&mut self, time: u64, process: Process, event_type: EventType, f: &str, value: Value) {
-        self.0.push(Event { time: Some(time), ..Event::new(process, event_type, f, value) });
+    fn event(&mut self, time: u64, process: &str, event_type: EventType, f: &str, value: &Value) {
+        let (name, f) = (event_type.name(), Value::from(f));
+        let known = match event_type {
+            EventType::Invoke => String::new(),
+            EventType::Ok | EventType::Fail | EventType::Info => std::mem::take(&mut self.known),
+        };
+        let line = format!(
+            "{{:process {process} :type :{name} :f {f} :value {value} :time {time}{known}}}\n"
+        );
+        self.lines.push((time, line));
     }
 
-    fn nemesis(&mut self, time: u64, f: &str, value: Value) {
-        self.event(time, Process::Nemesis, EventType::Info, f, value);
+    /// What the next completion says beside its value: `node` or `error`.
+    fn knowing(&mut self, field: &str, text: &str) {
+        self.known += &format!(" :{field} {}", Value::from(text));
+    }
+
+    /// All events by time.
+    fn text(mut self) -> String {
+        self.lines.sort_by_key(|(time, _)| *time);
+        self.lines.into_iter().map(|(_, line)| line).collect()
+    }
+
+    fn nemesis(&mut self, time: u64, f: &str, value: &Value) {
+        self.event(time, ":nemesis", EventType::Info, f, value);
     }
 
     /// A fault as our nemesis writes it down.
@@ -81,12 +102,12 @@ impl Script {
                 ("nodes", Value::Vector(nodes)),
             ];
             let fields = fields.into_iter().map(|(name, value)| (Value::from(name), value));
-            self.nemesis(time, f, Value::Map(fields.collect()));
+            self.nemesis(time, f, &Value::Map(fields.collect()));
         }
     }
 
     fn role(&mut self, time: u64, node: u64, role: &str, term: u64) {
-        self.nemesis(time, nodes::STATUS, nodes::status(node, role, Some(term)));
+        self.nemesis(time, nodes::STATUS, &nodes::status(node, role, Some(term)));
     }
 
     fn operation(
@@ -95,11 +116,12 @@ impl Script {
         from: u64,
         end: Option<(u64, EventType)>,
         f: &str,
-        io: (Value, Value),
+        io: &(Value, Value),
     ) {
-        self.event(from, Process::Client(process), EventType::Invoke, f, io.0);
+        let process = process.to_string();
+        self.event(from, &process, EventType::Invoke, f, &io.0);
         if let Some((to, event_type)) = end {
-            self.event(to, Process::Client(process), event_type, f, io.1);
+            self.event(to, &process, event_type, f, &io.1);
         }
     }
 }
@@ -121,38 +143,37 @@ pub(crate) fn small() -> Scene {
     let at = |ms: u64| ms * MS;
     let ok = |ms: u64| Some((at(ms), EventType::Ok));
     let write = |value: i64| (Value::Int(value), Value::Int(value));
-    script.operation(0, at(2), ok(14), "write", write(16));
-    script.operation(1, at(6), ok(9), "read", (Value::Nil, Value::Nil));
-    script.operation(2, at(18), ok(33), "write", write(17));
-    script.operation(1, at(20), ok(30), "read", (Value::Nil, Value::Int(16)));
+    script.operation(0, at(2), ok(14), "write", &write(16));
+    script.operation(1, at(6), ok(9), "read", &(Value::Nil, Value::Nil));
+    script.knowing("node", "1");
+    script.operation(2, at(18), ok(33), "write", &write(17));
+    script.operation(1, at(20), ok(30), "read", &(Value::Nil, Value::Int(16)));
     script.operation(
         3,
         at(25),
         Some((at(41), EventType::Fail)),
         "cas",
-        (Value::pair(11, 12), Value::pair(11, 12)),
+        &(Value::pair(11, 12), Value::pair(11, 12)),
     );
     script.fault(at(38), at(104), "partition", "majorities-ring", &[]);
     script.role(at(58), 2, "candidate", 5);
     script.role(at(63), 2, "leader", 5);
     script.role(at(64), 3, "follower", 5);
-    script.operation(0, at(36), Some((at(70), EventType::Info)), "write", write(99));
-    script.operation(2, at(66), ok(78), "write", write(18));
-    script.operation(4, at(90), ok(93), "read", (Value::Nil, Value::Int(17)));
-    script.operation(3, at(95), ok(101), "read", (Value::Nil, Value::Int(18)));
+    script.operation(0, at(36), Some((at(70), EventType::Info)), "write", &write(99));
+    script.knowing("node", "2");
+    script.operation(2, at(66), ok(78), "write", &write(18));
+    script.knowing("node", "1");
+    script.operation(4, at(90), ok(93), "read", &(Value::Nil, Value::Int(17)));
+    script.operation(3, at(95), ok(101), "read", &(Value::Nil, Value::Int(18)));
     script.role(at(110), 1, "follower", 5);
-    script.operation(1, at(112), ok(121), "cas", (Value::pair(18, 19), Value::pair(18, 19)));
+    script.operation(1, at(112), ok(121), "cas", &(Value::pair(18, 19), Value::pair(18, 19)));
     let sentence = "process 4 read 17 (node 1, 90 ms to 93 ms), but process 2's write of 18 had \
                     finished 12 ms before that read began, and process 2's write of 17 had \
                     finished 33 ms before that write began";
     let mut scene =
-        Scene::new("store/register-strong/20261123T201500.250Z", script.0, |operations| {
+        Scene::new("store/register-strong/20261123T201500.250Z", &script.text(), |operations| {
             culprits(operations, &[2, 6, 7], sentence)
         });
-    for (slot, node) in [(2, "1"), (6, "2"), (7, "1")] {
-        let details = Details { node: Some(node.into()), ..Details::default() };
-        scene.operations[slot].details = details.boxed();
-    }
     let step = |(slot, state): (usize, &str)| Step {
         operation: scene.operations[slot].index,
         state: state.to_owned(),
@@ -185,7 +206,7 @@ pub(crate) fn long(length: usize) -> Scene {
             _ => EventType::Ok,
         };
         let io = (Value::pair(key, input), Value::pair(key, result));
-        script.operation(*process, *now, Some((returned, event_type)), f, io);
+        script.operation(*process, *now, Some((returned, event_type)), f, &io);
         *now = returned + rng.random_range(MS / 4..3 * MS);
         if event_type == EventType::Info {
             *process += 10;
@@ -197,7 +218,7 @@ pub(crate) fn long(length: usize) -> Scene {
     let name = "store/register-strong/20261123T201500.250Z/history.jsonl";
     let sentence = "key 7: process 4 read 17 (node 2, 12.204 s to 12.206 s), but process 2's write \
                     of 18 had finished 12 ms before that read began";
-    let mut scene = Scene::new(name, script.0, |operations| {
+    let mut scene = Scene::new(name, &script.text(), |operations| {
         let near = operations.len() / 3;
         culprits(operations, &[near, near + 4, near + 11], sentence)
     });
@@ -248,18 +269,20 @@ pub(crate) fn hostile() -> Scene {
     for (number, text) in texts.iter().enumerate() {
         let (process, from) = (number as u64, 1000 * number as u64);
         let value = || Value::Text((*text).to_owned());
+        script.knowing("node", text);
+        script.knowing("error", text);
         script.operation(
             process,
             from,
             Some((from + 900, EventType::Ok)),
             text,
-            (value(), value()),
+            &(value(), value()),
         );
         script.fault(from, from + 500, text, text, &[1]);
         script.nemesis(
             from,
             nodes::STATUS,
-            Value::Map(
+            &Value::Map(
                 [
                     (Value::from("node"), value()),
                     (Value::from("role"), value()),
@@ -270,13 +293,9 @@ pub(crate) fn hostile() -> Scene {
             ),
         );
     }
-    let mut scene = Scene::new(&texts[..6].join(" "), script.0, |operations| {
+    let mut scene = Scene::new(&texts[..6].join(" "), &script.text(), |operations| {
         culprits(operations, &[0, 1, 2, 3, 4, 5, 6, 7], &texts[..6].join(" "))
     });
-    for (operation, text) in scene.operations.iter_mut().zip(texts) {
-        let (node, error) = (Some(text.into()), Some(text.into()));
-        operation.details = Details { node, error, request: None }.boxed();
-    }
     scene.report.notes.extend(texts.iter().map(|text| (*text).to_owned()));
     let step = |operation: &Operation| Step {
         operation: operation.index,
@@ -286,6 +305,12 @@ pub(crate) fn hostile() -> Scene {
     scene
 }
 
+/// A foreign history without times, as Jepsen writes one; with no text, one without anything.
+pub(crate) fn foreign(text: &str) -> Scene {
+    let why = "the history has no operation that could be judged".to_owned();
+    Scene::new("history.edn", text, |_| Verdict::Unknown { why: why.clone() })
+}
+
 /// Thousands of processes that have one operation each, and follow no rule.
 pub(crate) fn crowd(processes: u64) -> Scene {
     let mut script = Script::default();
@@ -293,9 +318,9 @@ pub(crate) fn crowd(processes: u64) -> Scene {
         let from = process * 10;
         let value = Value::Int(i64::try_from(process).unwrap_or(0));
         let io = (value.clone(), value);
-        script.operation(process, from, Some((from + 500, EventType::Ok)), "write", io);
+        script.operation(process, from, Some((from + 500, EventType::Ok)), "write", &io);
     }
-    Scene::new("crowd", script.0, |operations| {
+    Scene::new("crowd", &script.text(), |operations| {
         culprits(operations, &[3, operations.len() - 1], "the first and the last disagree")
     })
 }

@@ -6,14 +6,13 @@
 
 use std::io::Write;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
 use crate::chromium::{self, Tab};
 use crate::scenes::{self, Scene};
 
 /// Generous, since a machine that tests does other things too; a page that is not smooth takes longer.
-const LOAD_MAX: Duration = Duration::from_secs(20);
-const ACT_MS_MAX: f64 = 2000.0;
+const LOAD_MS_MAX: f64 = 20_000.0;
+const ACT_MS_MAX: f64 = 4000.0;
 
 /// One browser at a time: two would only wait for each other.
 static TURN: Mutex<()> = Mutex::new(());
@@ -132,6 +131,16 @@ fn the_mouse_finds_the_contradiction_from_anywhere() {
     let (x, y) = place_of(&mut tab, "ok");
     let wheel = |delta: i64| serde_json::json!({ "type": "mouseWheel", "x": x, "y": y, "deltaX": 0, "deltaY": delta });
     tab.call("Input.dispatchMouseEvent", &wheel(-120));
+    tab.wait(&format!("document.querySelector('#range').textContent !== {before:?}"));
+    // And so do two fingers.
+    let before = tab.text("#range");
+    for (kind, apart) in [("touchStart", 20.0), ("touchMove", 60.0), ("touchMove", 120.0)] {
+        let points = [-apart, apart].map(|by| serde_json::json!({ "x": x + 200.0 + by, "y": y }));
+        let touch = serde_json::json!({ "type": kind, "touchPoints": points });
+        tab.call("Input.dispatchTouchEvent", &touch);
+    }
+    let end = serde_json::json!({ "type": "touchEnd", "touchPoints": [] });
+    tab.call("Input.dispatchTouchEvent", &end);
     tab.wait(&format!("document.querySelector('#range').textContent !== {before:?}"));
     tab.click(".chip[data-outcome='0']");
     tab.settle();
@@ -276,6 +285,34 @@ fn hostile_texts_are_shown_and_do_nothing() {
     is_clean(&mut tab);
 }
 
+/// What a reader of screens is told: landmarks, and a name for whatever can be used.
+#[test]
+fn everything_has_a_role_and_a_name() {
+    let Some(Open { mut tab, .. }) = open(&scenes::small(), false) else { return };
+    let tree = tab.call("Accessibility.getFullAXTree", &serde_json::json!({}));
+    let empty = Vec::new();
+    let nodes = tree["nodes"].as_array().unwrap_or(&empty);
+    let text = |node: &serde_json::Value, field: &str| {
+        node[field]["value"].as_str().unwrap_or_default().to_owned()
+    };
+    let all: Vec<(String, String)> = nodes
+        .iter()
+        .filter(|node| node["ignored"] == false)
+        .map(|node| (text(node, "role"), text(node, "name")))
+        .collect();
+    let usable =
+        ["button", "searchbox", "link", "listbox", "option", "application", "region", "dialog"];
+    let nameless: Vec<_> = all
+        .iter()
+        .filter(|(role, name)| usable.contains(&role.as_str()) && name.is_empty())
+        .collect();
+    assert!(nameless.is_empty(), "{nameless:?}");
+    for role in ["banner", "main", "search", "complementary", "table", "status", "application"] {
+        assert!(all.iter().any(|(known, _)| known == role), "there is no {role}: {all:?}");
+    }
+    is_clean(&mut tab);
+}
+
 /// How long something takes until it has been drawn, in milliseconds.
 fn timed(tab: &mut Tab, does: &str) -> f64 {
     let script = format!(
@@ -290,9 +327,10 @@ fn timed(tab: &mut Tab, does: &str) -> f64 {
 
 #[test]
 fn a_hundred_thousand_operations_stay_quick() {
-    let began = Instant::now();
     let Some(Open { mut tab, .. }) = open(&scenes::long(100_000), false) else { return };
-    let load = began.elapsed();
+    // From the request on: what a browser needs to start says nothing about the page.
+    let load = tab.ask("performance.getEntriesByType('navigation')[0].loadEventEnd");
+    let load = load.as_f64().unwrap();
     assert!(tab.text("#facts").contains("100,000 operations"));
     let press = |key: &str| {
         format!(
@@ -308,8 +346,8 @@ fn a_hundred_thousand_operations_stay_quick() {
                   document.querySelector('#search').requestSubmit()";
     let search = timed(&mut tab, search);
     tab.wait("document.querySelector('#hits').textContent.includes(' of ')");
-    println!("load {load:?}, all {all:.0} ms, zoom {zoom:.0} ms, search {search:.0} ms");
-    assert!(load < LOAD_MAX, "opening took {load:?}");
+    println!("load {load:.0} ms, all {all:.0} ms, zoom {zoom:.0} ms, search {search:.0} ms");
+    assert!(load < LOAD_MS_MAX, "opening took {load} ms");
     for (what, took) in [("showing all", all), ("a zoom", zoom), ("a search", search)] {
         assert!(took < ACT_MS_MAX, "{what} took {took} ms");
     }
@@ -330,5 +368,41 @@ fn thousands_of_processes_can_be_scrolled_and_narrowed_down() {
     let top = tab.ask("document.querySelector('#scroller').scrollTop");
     assert!(top.as_f64() > Some(50_000.0), "{top}");
     assert!(tab.text("#detail").contains("write 2500"));
+    is_clean(&mut tab);
+}
+
+/// Nothing to draw, or nothing to tell the time by, is no reason to fail.
+#[test]
+fn a_history_without_times_or_without_anything_opens_too() {
+    let Some(Open { mut tab, .. }) = open(&scenes::foreign(""), false) else { return };
+    assert_eq!(tab.text("#verdict span"), "unknown");
+    for key in ["c", "+", "0", "n"] {
+        tab.press(key);
+    }
+    assert_eq!(tab.ask("document.querySelector('#contradiction').hidden"), true);
+    is_clean(&mut tab);
+}
+
+#[test]
+fn a_foreign_history_without_times_shows_its_faults_and_positions() {
+    let text = "{:process 0 :type :invoke :f :write :value 1}
+        {:process :nemesis :type :info :f :start-partition :value :majority}
+        {:process :nemesis :type :info :f :start-partition :value [:isolated {\"n1\" #{\"n2\"}}]}
+        {:process 0 :type :ok :f :write :value 1}
+        {:process :nemesis :type :info :f :kill :value {\"n3\" :killed}}
+        {:process 1 :type :invoke :f :read :value nil}
+        {:process :nemesis :type :info :f :stop-partition :value nil}
+        {:process :nemesis :type :info :f :stop-partition :value :network-healed}
+        {:process 1 :type :ok :f :read :value 1}";
+    let Some(Open { mut tab, .. }) = open(&scenes::foreign(text), false) else { return };
+    let moments = tab.text("#moments");
+    assert!(moments.contains("event 1event 7partition"), "{moments}");
+    assert!(moments.contains("event 4the endkill"), "{moments}");
+    assert!(tab.text("#facts").contains("1 node") && tab.text("#facts").contains("2 faults"));
+    tab.press("/");
+    tab.enter("read");
+    tab.press("Enter");
+    let detail = tab.text("#detail");
+    assert!(detail.contains("event 5") && detail.contains("after 3 events"), "{detail}");
     is_clean(&mut tab);
 }
