@@ -164,8 +164,9 @@ impl<R: Read + Send> Work<R> {
             let Some(batch) = batch else { return false };
             early.insert(number, batch);
             while let Some(mut batch) = early.remove(&expected) {
-                // Behind the end of the vector, or in front of its beginning, stand only blanks.
-                if closed && batch.forms > 0 || expected == 0 && batch.entered != self.in_vector {
+                // Behind the end of the vector stand only blanks.
+                let more = closed && (batch.forms > 0 || batch.closed);
+                if more || expected == 0 && batch.entered != self.in_vector {
                     return false;
                 }
                 closed |= batch.closed;
