@@ -9,7 +9,7 @@
 //! model of many keys takes it apart. `:log-index` is our own key.
 //!
 //! Two readers, one meaning: [`read`] takes an event from a finished form, and words every error;
-//! [`EventReader`] puts the fields of a map where they belong while it reads them, which is several
+//! `EventReader` puts the fields of a map where they belong while it reads them, which is several
 //! times as fast. Where the second finds anything amiss, it goes back and asks the first.
 //!
 //! Invariants:
