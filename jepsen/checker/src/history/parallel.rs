@@ -19,7 +19,8 @@
 //! It does not know formats.
 
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::hint::black_box;
+use std::io::{self, ErrorKind, Read};
 use std::num::NonZero;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -71,6 +72,8 @@ pub(super) fn read(
     cut: Cut,
     take: &mut Take<'_>,
 ) -> bool {
+    // Makes allocators that watch what is given back keep more at hand.
+    make_room(4 * cut.piece_bytes);
     let rest =
         Rest { text, next: 0, carried: Vec::new(), over: false, piece_bytes: cut.piece_bytes };
     let work = Work { rest: Mutex::new(rest), in_vector, parser, spare: Mutex::default() };
@@ -104,9 +107,10 @@ impl<R: Read> Rest<R> {
         piece.append(&mut self.carried);
         while !self.over {
             let before = piece.len();
-            let room = u64::try_from(self.piece_bytes).unwrap_or(u64::MAX);
+            piece.resize(before + self.piece_bytes, 0);
             // An error ends the text for now; reading it in one piece will find it again.
-            let read = self.text.by_ref().take(room).read_to_end(piece).ok()?;
+            let read = fill(&mut self.text, &mut piece[before..]).ok()?;
+            piece.truncate(before + read);
             self.over = read < self.piece_bytes;
             if let Some(end) = memchr::memrchr(b'\n', &piece[before..]) {
                 self.carried.extend_from_slice(&piece[before + end + 1..]);
@@ -120,6 +124,23 @@ impl<R: Read> Rest<R> {
         self.next += 1;
         Some(self.next - 1)
     }
+}
+
+/// Reads as much as fits, or all there is.
+fn fill(text: &mut impl Read, mut room: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while !room.is_empty() {
+        match text.read(room) {
+            Ok(0) => break,
+            Ok(read) => {
+                filled += read;
+                room = &mut room[read..];
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
 }
 
 /// What the threads share.
@@ -145,6 +166,7 @@ impl<R: Read + Send> Work<R> {
                 0 => Piece::First,
                 _ => Piece::Later { in_vector: self.in_vector },
             };
+            make_room(bytes.len());
             let mut batch = lock(&self.spare).pop().unwrap_or_default();
             let parsed = str::from_utf8(&bytes)
                 .is_ok_and(|text| (self.parser)(text, piece, &mut batch).is_ok());
@@ -164,8 +186,9 @@ impl<R: Read + Send> Work<R> {
             let Some(batch) = batch else { return false };
             early.insert(number, batch);
             while let Some(mut batch) = early.remove(&expected) {
-                // Behind the end of the vector, or in front of its beginning, stand only blanks.
-                if closed && batch.forms > 0 || expected == 0 && batch.entered != self.in_vector {
+                // Behind the end of the vector stand only blanks.
+                let more = closed && (batch.forms > 0 || batch.closed);
+                if more || expected == 0 && batch.entered != self.in_vector {
                     return false;
                 }
                 closed |= batch.closed;
@@ -190,6 +213,13 @@ impl<R> Rest<R> {
     fn ended_after(&self, pieces: usize) -> bool {
         self.over && self.carried.is_empty() && self.next == pieces
     }
+}
+
+/// Has the allocator fetch memory for what a piece will become, about as much as the piece itself.
+/// Some give a thread that keeps what it allocates one page at a time, with a system call for each
+/// that holds up all other threads; what was asked for at once and given back, they keep at hand.
+fn make_room(bytes: usize) {
+    drop(black_box(Vec::<u8>::with_capacity(bytes)));
 }
 
 /// What another thread's panic left behind is not used: its piece is missing.

@@ -136,7 +136,7 @@ fn blank(rng: &mut SmallRng) -> &'static str {
 
 /// Spoils a text a little.
 pub(super) fn spoil(rng: &mut SmallRng, text: &mut Vec<u8>) {
-    let scraps: [&[u8]; 16] = [
+    let scraps: [&[u8]; 18] = [
         b"{",
         b"}",
         b"]",
@@ -150,9 +150,11 @@ pub(super) fn spoil(rng: &mut SmallRng, text: &mut Vec<u8>) {
         b"1/2",
         b"\\ud800",
         b"\xff",
-        b":time -5",
+        b":time -5 ",
         b"#_",
         b"nil",
+        b" :index -1 ",
+        b"\n]\n",
     ];
     for _ in 0..rng.random_range(1..4) {
         let at = rng.random_range(0..=text.len());

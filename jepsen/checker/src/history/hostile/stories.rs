@@ -151,6 +151,26 @@ fn a_plain_text_is_read_in_pieces_and_not_again() {
 }
 
 #[test]
+fn pieces_that_do_not_add_up_were_in_vain() {
+    let event = "{:process 0, :type :invoke, :f :read}\n";
+    let blanks = " ".repeat(20);
+    let read = |text: &str, in_vector| {
+        let mut take = |_: &mut Batch| true;
+        parallel::read(text.as_bytes(), in_vector, Syntax::Edn.parser(), cut(10), &mut take)
+    };
+    assert!(read(&format!("[{event}{event}]\n\n; the end\n"), true));
+    for (text, in_vector) in [
+        // Closed twice, closed never, closed too early, and begun unexpectedly.
+        (format!("[{event}]{blanks}\n{blanks}]\n"), true),
+        (format!("[{event}{event}"), true),
+        (format!("[{event}]\n{event}"), true),
+        (format!("[{event}{event}"), false),
+    ] {
+        assert!(!read(&text, in_vector), "{text}");
+    }
+}
+
+#[test]
 fn all_ways_to_read_a_good_text_agree() {
     each_seed(120, |rng| {
         let events = events(rng, 40);

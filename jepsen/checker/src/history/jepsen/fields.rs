@@ -11,7 +11,7 @@
 
 use smol_str::SmolStr;
 
-use super::name;
+use super::{UNSET, name};
 use crate::history::batch::Batch;
 use crate::history::edn::EdnReader;
 use crate::history::{Details, Event, EventType, Process, Value};
@@ -104,10 +104,12 @@ impl Fields {
             Some(number) => u64::try_from(number).ok().map(Some),
             None => Some(None),
         };
-        let (index, log_index) = (natural(self.index)?, natural(self.log_index)?);
+        let set = |number: &i64| *number != UNSET;
+        let (index, time) = (self.index.filter(set), self.time.filter(set));
+        let (index, log_index) = (natural(index)?, natural(self.log_index)?);
         let (event_type, f) = (self.event_type?, self.f?);
-        let early = self.time.is_some_and(|time| time < 0);
-        let time = self.time.map(|time| u64::try_from(time).unwrap_or(0));
+        let early = time.is_some_and(|time| time < 0);
+        let time = time.map(|time| u64::try_from(time).unwrap_or(0));
         batch.skipped.early_times += u64::from(early);
         batch.skipped.unknown_keys += self.unknown.len() as u64;
         let (value, details) = (self.value, self.details.boxed());

@@ -9,17 +9,20 @@
 //! model of many keys takes it apart. `:log-index` is our own key.
 //!
 //! Two readers, one meaning: [`read`] takes an event from a finished form, and words every error;
-//! [`EventReader`] puts the fields of a map where they belong while it reads them, which is several
+//! `EventReader` puts the fields of a map where they belong while it reads them, which is several
 //! times as fast. Where the second finds anything amiss, it goes back and asks the first.
 //!
 //! Invariants:
 //! - what is written reads back as the same event;
 //! - keys that Jepsen or a test added are counted, not refused;
 //! - events of processes that are neither whole numbers nor `:nemesis` are counted and left out;
+//! - an index or a time of -1 is none: Jepsen's records cannot leave them out;
 //! - a time before the test began (Jepsen's clients may start early) is read as 0, and counted: all
 //!   of those become concurrent, so that no order is invented.
 
 mod fields;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
@@ -70,6 +73,9 @@ pub fn read(form: Value, position: u64, skipped: &mut Skipped) -> Result<Option<
     Ok(event.map(|(event, index)| Event { index: index.unwrap_or(position), ..event }))
 }
 
+/// What stands for an index or a time that nobody set.
+const UNSET: i64 = -1;
+
 /// An event, and the index that it names.
 type Unnumbered = (Event, Option<u64>);
 
@@ -94,7 +100,7 @@ fn read_unnumbered(form: Value, skipped: &mut Skipped) -> Result<Option<Unnumber
     let type_name = take(&mut fields, "type").ok_or("the event has no :type")?;
     let event_type = EventType::from_name(&type_name.to_name())
         .ok_or_else(|| format!(":type {type_name} is none of :invoke, :ok, :fail, :info"))?;
-    let index = number(take(&mut fields, "index"), ":index")?;
+    let index = number(take(&mut fields, "index").filter(known), ":index")?;
     let time = time(take(&mut fields, "time"), skipped)?;
     let log_index = number(take(&mut fields, "log-index"), ":log-index")?;
     let f = name(take(&mut fields, "f")).ok_or("the event has no :f")?;
@@ -130,13 +136,18 @@ fn number(value: Option<Value>, name: &str) -> Result<Option<u64>, String> {
 }
 
 fn time(value: Option<Value>, skipped: &mut Skipped) -> Result<Option<u64>, String> {
-    match value {
+    match value.filter(known) {
         Some(Value::Int(early)) if early < 0 => {
             skipped.early_times += 1;
             Ok(Some(0))
         }
         other => number(other, ":time"),
     }
+}
+
+/// Jepsen's records hold an index and a time even where nobody set them.
+fn known(number: &Value) -> bool {
+    *number != Value::Int(UNSET)
 }
 
 /// A value short enough for an error message.
