@@ -20,6 +20,7 @@
 
 mod append;
 mod keyed;
+mod mutex;
 mod queue;
 mod rank;
 mod register;
@@ -31,6 +32,7 @@ use std::hash::Hash;
 
 pub use append::{AppendAction, AppendInput, AppendList, Prefix};
 pub use keyed::{Keyed, KeyedInput};
+pub use mutex::{FencedInput, FencedMutex, FencedState, Holder, Mutex, MutexInput};
 pub use queue::{Line, Queue, QueueInput, QueueOutput};
 pub use register::{Register, RegisterInput};
 pub use set::{Elements, Set, SetInput, SetOutput};

@@ -44,3 +44,8 @@ pub(super) fn order<I, O>(
     }
     Ok(ranked.into_iter().map(|(_, call)| call).collect())
 }
+
+/// The position of a call, as decisions say it.
+pub(super) fn position(index: usize) -> u32 {
+    u32::try_from(index).expect("an object has fewer than 2^32 calls")
+}

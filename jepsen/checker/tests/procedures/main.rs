@@ -7,6 +7,7 @@
 mod append;
 mod history;
 mod judge;
+mod mutex;
 mod queue;
 mod set;
 mod story;
