@@ -115,6 +115,11 @@ impl Budget {
         self.bytes = self.bytes.saturating_sub(bytes);
     }
 
+    /// How much memory is taken.
+    pub fn bytes_taken(&self) -> usize {
+        self.bytes
+    }
+
     /// How much memory may be taken at once.
     pub fn bytes_max(&self) -> usize {
         self.bytes_max

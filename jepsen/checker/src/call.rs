@@ -11,7 +11,8 @@
 //!   concurrent with everything after it, for ever, and its output does not count;
 //! - times come from one clock that does not run backwards. Calls of different processes that touch
 //!   at one instant are concurrent: a clock that is too coarse must not invent an order. One process
-//!   does one thing after the other, whatever the clock says.
+//!   does one thing after the other, also where one ends in the instant in which the next begins; calls
+//!   of one process whose times overlap are concurrent like any others.
 
 /// One call and its answer.
 #[derive(Clone, Debug, PartialEq, Eq)]

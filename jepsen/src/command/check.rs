@@ -20,14 +20,17 @@ use sixbells_jepsen::checker::OpError;
 use sixbells_jepsen::checker::budget::Budget;
 use sixbells_jepsen::checker::stats::Stats;
 use sixbells_jepsen::faults;
-use sixbells_jepsen::history::{Clock, Event, Format, History, Operation, Operations, Skipped};
+use sixbells_jepsen::history::edn::EdnReader;
+use sixbells_jepsen::history::{
+    Clock, Event, Format, History, Operation, Operations, Skipped, Value,
+};
 use sixbells_jepsen::junit::{self, Undecided};
 use sixbells_jepsen::page::Page;
 use sixbells_jepsen::report::{self, Exit, Report};
 use sixbells_jepsen::terminal::Ink;
 
 use super::BadArguments;
-use super::judge::{Judge, Judged, ModelName};
+use super::judge::{Judge, Judged, Kind, ModelName};
 
 /// Judge recorded histories.
 #[derive(Debug, Args)]
@@ -42,8 +45,8 @@ pub(crate) struct CheckArgs {
     #[arg(long)]
     keyed: bool,
     /// What a register holds at first, as EDN.
-    #[arg(long, value_name = "VALUE", default_value = "nil")]
-    initial: String,
+    #[arg(long, value_name = "VALUE", default_value = "nil", value_parser = parse_edn)]
+    initial: Value,
     /// How the files are written.
     #[arg(long, value_enum, default_value = "auto")]
     format: FormatName,
@@ -173,17 +176,24 @@ impl CheckArgs {
         operations: &[Operation],
         events: &[Event],
     ) -> Result<Judged, OpError> {
-        let bytes = self.memory.saturating_mul(1 << 20);
         Judge {
-            model: self.model,
-            keyed: self.keyed,
-            initial: &self.initial,
+            kind: self.kind(),
             clock,
             faults: &faults::bands(events, clock),
-            budget: Budget::new(Duration::from_secs(self.timeout), bytes),
+            budget: self.budget(),
             with_order: self.html.is_some(),
         }
         .judge(operations)
+    }
+
+    fn kind(&self) -> Kind {
+        let Self { model: name, keyed, initial, .. } = self;
+        Kind { name: *name, keyed: *keyed, initial: initial.clone(), whole: true }
+    }
+
+    fn budget(&self) -> Budget {
+        let bytes = self.memory.saturating_mul(1 << 20);
+        Budget::new(Duration::from_secs(self.timeout), bytes)
     }
 
     fn report(
@@ -205,6 +215,14 @@ impl CheckArgs {
             notes,
             ..Report::default()
         }
+    }
+}
+
+fn parse_edn(text: &str) -> Result<Value, String> {
+    match EdnReader::new(text).next_form() {
+        Ok(Some((_, value))) => Ok(value),
+        Ok(None) => Err("no value is given".to_owned()),
+        Err(error) => Err(error.reason),
     }
 }
 

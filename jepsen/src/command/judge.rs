@@ -8,9 +8,10 @@ use sixbells_jepsen::checker::budget::Budget;
 use sixbells_jepsen::checker::linearizable::{self, Verdict};
 use sixbells_jepsen::checker::{OpError, set};
 use sixbells_jepsen::faults::Band;
-use sixbells_jepsen::history::edn::EdnReader;
 use sixbells_jepsen::history::{Clock, Operation, Value};
-use sixbells_jepsen::model::{AppendList, HistoryModel, Keyed, Queue, Register, Set};
+use sixbells_jepsen::model::{
+    AppendList, FencedMutex, HistoryModel, Keyed, Mutex, Queue, Register, Set,
+};
 use sixbells_jepsen::page::Step;
 use sixbells_jepsen::report::Check;
 
@@ -29,13 +30,61 @@ pub(crate) enum ModelName {
     Queue,
     /// A list: append, read all; also Elle's transactions of one append or read.
     Append,
+    /// A lock: acquire, release.
+    Mutex,
+    /// A lock whose acquires hand out rising tokens, and whose releases name them.
+    FencedMutex,
+}
+
+/// Which model, in full.
+#[derive(Clone, Debug)]
+pub(crate) struct Kind {
+    pub(crate) name: ModelName,
+    /// Many of them, each under its key.
+    pub(crate) keyed: bool,
+    /// What a register begins with.
+    pub(crate) initial: Value,
+    /// Whether sets are read as a whole.
+    pub(crate) whole: bool,
+}
+
+/// Something that is done with a model, whichever it is.
+pub(crate) trait Use {
+    type Result;
+    fn with<M: HistoryModel>(self, model: M) -> Self::Result;
+}
+
+impl Kind {
+    /// Does something with the model.
+    pub(crate) fn used<U: Use>(&self, to: U) -> U::Result {
+        let begun = |register: Register| register.beginning_with(&self.initial);
+        match self.name {
+            ModelName::Register => self.of(begun(Register::plain()), to),
+            ModelName::CasRegister => self.of(begun(Register::with_cas()), to),
+            ModelName::Kv => to.with(Keyed::of("kv", begun(Register::with_cas()))),
+            ModelName::Set if self.whole => self.of(Set::whole(), to),
+            ModelName::Set => self.of(Set::by_element(), to),
+            ModelName::Queue => self.of(Queue::new(), to),
+            ModelName::Append => self.of(AppendList::new(), to),
+            ModelName::Mutex => self.of(Mutex::new(), to),
+            ModelName::FencedMutex => self.of(FencedMutex::new(), to),
+        }
+    }
+
+    fn of<M: HistoryModel, U: Use>(&self, model: M, to: U) -> U::Result {
+        match self.keyed {
+            true => {
+                let name = format!("keyed {}", model.name());
+                to.with(Keyed::of(&name, model))
+            }
+            false => to.with(model),
+        }
+    }
 }
 
 /// What to judge, and how.
 pub(crate) struct Judge<'a> {
-    pub(crate) model: ModelName,
-    pub(crate) keyed: bool,
-    pub(crate) initial: &'a str,
+    pub(crate) kind: Kind,
     pub(crate) clock: Clock,
     pub(crate) faults: &'a [Band],
     pub(crate) budget: Budget,
@@ -54,55 +103,13 @@ pub(crate) struct Judged {
 }
 
 impl Judge<'_> {
-    /// Judges the operations.
-    pub(crate) fn judge(self, operations: &[Operation]) -> Result<Judged, OpError> {
-        let initial = self.initial()?;
-        match self.model {
-            ModelName::Register => {
-                self.of_kind(Register::plain().beginning_with(&initial), operations)
-            }
-            ModelName::CasRegister => {
-                self.of_kind(Register::with_cas().beginning_with(&initial), operations)
-            }
-            ModelName::Kv => {
-                let register = Register::with_cas().beginning_with(&initial);
-                self.with(Keyed::of("kv", register), operations)
-            }
-            ModelName::Queue => self.of_kind(Queue::new(), operations),
-            ModelName::Append => self.of_kind(AppendList::new(), operations),
-            ModelName::Set if self.keyed => self.of_kind(Set::whole(), operations),
-            ModelName::Set => self.set(operations),
-        }
-    }
-
-    fn initial(&self) -> Result<Value, OpError> {
-        let wrong = |reason| OpError { index: 0, reason: format!("--initial: {reason}") };
-        let form = EdnReader::new(self.initial).next_form();
-        match form.map_err(|error| wrong(error.reason))? {
-            Some((_, value)) => Ok(value),
-            None => Err(wrong("no value is given".to_owned())),
-        }
-    }
-
-    fn of_kind<M: HistoryModel>(
-        self,
-        model: M,
-        operations: &[Operation],
-    ) -> Result<Judged, OpError> {
-        match self.keyed {
-            true => {
-                let name = format!("keyed {}", model.name());
-                self.with(Keyed::of(&name, model), operations)
-            }
-            false => self.with(model, operations),
-        }
-    }
-
-    /// A set is judged twice: what became of its elements, and whether one order explains all.
-    fn set(self, operations: &[Operation]) -> Result<Judged, OpError> {
-        let whole = operations.iter().any(|operation| operation.f == "read");
+    /// Judges the operations. A set of which nothing is removed is judged twice: what became of its
+    /// elements, and whether one order explains all.
+    pub(crate) fn judge(mut self, operations: &[Operation]) -> Result<Judged, OpError> {
+        let set = self.kind.name == ModelName::Set && !self.kind.keyed;
+        self.kind.whole = operations.iter().any(|operation| operation.f == "read");
         let only_adds = operations.iter().all(|o| matches!(&*o.f, "add" | "read"));
-        let kept = match whole && only_adds {
+        let kept = match set && self.kind.whole && only_adds {
             true => {
                 let report = set::check(operations)?;
                 let details = serde_json::to_value(&report).unwrap_or_default();
@@ -110,26 +117,28 @@ impl Judge<'_> {
             }
             false => None,
         };
-        let model = if whole { Set::whole() } else { Set::by_element() };
-        let mut judged = self.with(model, operations)?;
+        let kind = self.kind.clone();
+        let mut judged = kind.used(Judging { judge: self, operations })?;
         judged.checks.splice(0..0, kept);
         Ok(judged)
     }
+}
 
-    fn with<M: HistoryModel>(
-        mut self,
-        mut model: M,
-        operations: &[Operation],
-    ) -> Result<Judged, OpError> {
-        let verdict = linearizable::check_operations(
-            &mut model,
-            operations,
-            self.clock,
-            self.faults,
-            &mut self.budget,
-        )?;
+/// A judge at work.
+struct Judging<'a> {
+    judge: Judge<'a>,
+    operations: &'a [Operation],
+}
+
+impl Use for Judging<'_> {
+    type Result = Result<Judged, OpError>;
+
+    fn with<M: HistoryModel>(self, mut model: M) -> Self::Result {
+        let Self { judge: Judge { clock, faults, mut budget, with_order, .. }, operations } = self;
+        let verdict =
+            linearizable::check_operations(&mut model, operations, clock, faults, &mut budget)?;
         let mut judged = Judged { methods: methods(&verdict), ..Judged::default() };
-        if let (true, Verdict::Linearizable { witness }) = (self.with_order, &verdict) {
+        if let (true, Verdict::Linearizable { witness }) = (with_order, &verdict) {
             judged.order = Some(steps(&mut model, witness, operations)?);
         }
         let name = format!("linearizable ({})", model.name());

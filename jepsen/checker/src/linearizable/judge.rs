@@ -176,23 +176,26 @@ impl<M: Model> Judge<'_, M> {
         scratch: &mut Scratch,
         budget: &mut Budget,
     ) -> Result<Decided, Exhausted> {
-        let mut part = None;
-        let mut before = BTreeMap::new();
+        let part = self.part(object);
+        if part.before.is_empty()
+            && let Some(found) = opaque::procedure(self.model, &part.object)
+        {
+            return Ok(self.settle(found, Method::Procedure, &part, budget));
+        }
         let coarse;
         let touches = match touches {
             Some(touches) if !self.grouping.is_coarse(object) => {
                 Some(&touches[self.grouping.range(object)])
             }
             _ => {
-                let made = part.insert(self.part(object));
-                before.clone_from(&made.before);
-                coarse = self.coarse_touches(made);
+                coarse = self.coarse_touches(&part);
                 coarse.as_deref()
             }
         };
         if let Some(touches) = touches {
             let initial = self.model.initial_value().bits();
-            let (found, method) = register::decide(touches, initial, &before, scratch, budget)?;
+            let (found, method) =
+                register::decide(touches, initial, &part.before, scratch, budget)?;
             match found {
                 register::Found::Order(order) => return Ok(Decided::Order(order, method)),
                 register::Found::Contradiction(core) => {
@@ -201,14 +204,23 @@ impl<M: Model> Judge<'_, M> {
                 }
                 register::Found::Impossible { until } => {
                     let mut spare = budget.slice(EXPLAIN_TIME);
-                    let core = shrink::registers(touches, initial, &before, until, &mut spare);
+                    let core = shrink::registers(touches, initial, &part.before, until, &mut spare);
                     return Ok(Decided::Violation { core, argument: Vec::new(), method });
                 }
             }
         }
-        let part = part.unwrap_or_else(|| self.part(object));
-        let (found, method) = opaque::decide(self.model, &part.object, &part.before, budget)?;
-        Ok(match found {
+        let (found, method) = opaque::search(self.model, &part.object, &part.before, budget)?;
+        Ok(self.settle(found, method, &part, budget))
+    }
+
+    fn settle(
+        &self,
+        found: opaque::Found,
+        method: Method,
+        part: &Part<'_, M::Input, M::Output>,
+        budget: &Budget,
+    ) -> Decided {
+        match found {
             opaque::Found::Order(order) => Decided::Order(order, method),
             opaque::Found::Contradiction(why) => {
                 Decided::Violation { core: why.calls, argument: why.argument, method }
@@ -218,7 +230,7 @@ impl<M: Model> Judge<'_, M> {
                 let core = shrink::calls(self.model, &part.object, &part.before, until, &mut spare);
                 Decided::Violation { core, argument: Vec::new(), method }
             }
-        })
+        }
     }
 
     /// The calls of an object, with ranks for times where the clock was too coarse.

@@ -157,6 +157,24 @@ impl<'a, M: Model> Interned<'a, M> {
     }
 }
 
+impl<M: Model> Interned<'_, M> {
+    /// The number of a state.
+    pub(super) fn number(&mut self, state: &M::State) -> u32 {
+        if let Some(known) = self.numbers.get(state) {
+            return *known;
+        }
+        let fresh = number(self.states.len());
+        self.states.push(state.clone());
+        self.numbers.insert(state.clone(), fresh);
+        fresh
+    }
+
+    /// The state of a number.
+    pub(super) fn state(&self, number: u32) -> &M::State {
+        &self.states[number as usize]
+    }
+}
+
 impl<M: Model> Machine for Interned<'_, M> {
     const FINITE: bool = false;
 
@@ -191,8 +209,10 @@ impl<M: Model> Machine for Interned<'_, M> {
         self.model.read_only(self.classes[class as usize].0)
     }
 
-    fn overwrites(&self, _class: u32) -> bool {
-        false
+    fn overwrites(&self, class: u32) -> bool {
+        let (input, output) = self.classes[class as usize];
+        let effect = self.model.effect(input, output);
+        effect.is_some_and(|effect| effect.observes.is_none() && effect.writes.is_some())
     }
 
     fn effect(&self, _class: u32) -> Option<(u32, u32)> {

@@ -39,6 +39,7 @@ mod register;
 mod scratch;
 mod search;
 mod shrink;
+mod stream;
 mod ties;
 mod touch;
 mod verify;
@@ -47,6 +48,7 @@ mod zones;
 pub use explanation::Context;
 pub use judge::{check, check_in};
 pub use object::{Contradiction, Decision, NEVER, Object, ObjectCall, Piece};
+pub use stream::Stream;
 
 use crate::budget::Budget;
 use crate::faults::Band;

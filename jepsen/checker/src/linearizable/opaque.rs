@@ -23,31 +23,24 @@ pub(super) enum Found {
     Impossible { until: u64 },
 }
 
-/// Decides as best it can. `before` holds, for calls of which time does not say so, the one of the
-/// same process before them.
-pub(super) fn decide<M: Model>(
+/// Decides by the model's own procedure, if it has one that applies. It knows nothing of calls that time
+/// does not order, so there must be none.
+pub(super) fn procedure<M: Model>(
     model: &M,
     object: &Object<'_, M::Input, M::Output>,
-    before: &BTreeMap<u32, u32>,
-    budget: &mut Budget,
-) -> Result<(Found, Method), Exhausted> {
-    let decision = if before.is_empty() { model.decide(object) } else { None };
-    match decision {
-        Some(Decision::Order(order)) => {
-            if verify::calls(&order, object, before, model) {
-                return Ok((Found::Order(order), Method::Procedure));
-            }
-            debug_assert!(false, "{} found an order that is none: {order:?}", model.name());
+) -> Option<Found> {
+    match model.decide(object)? {
+        Decision::Contradiction(contradiction) => Some(Found::Contradiction(contradiction)),
+        Decision::Order(order) => {
+            let holds = verify::calls(&order, object, &BTreeMap::new(), model);
+            debug_assert!(holds, "{} found an order that is none: {order:?}", model.name());
+            holds.then_some(Found::Order(order))
         }
-        Some(Decision::Contradiction(contradiction)) => {
-            return Ok((Found::Contradiction(contradiction), Method::Procedure));
-        }
-        None => {}
     }
-    search(model, object, before, budget)
 }
 
-/// Searches without the model's own procedure.
+/// Decides by search. `before` holds, for calls of which time does not say so, the one of the same
+/// process before them.
 pub(super) fn search<M: Model>(
     model: &M,
     object: &Object<'_, M::Input, M::Output>,

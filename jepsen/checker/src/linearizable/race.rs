@@ -36,6 +36,8 @@ pub(super) fn run<M: Machine>(
 ) -> Result<(Outcome, Method), Exhausted> {
     let mut deep = Search::new(&mut deep, calls, before.clone());
     let mut wide = Some(Frontier::new(wide, calls, before));
+    // All that is taken from here on goes with the searches and their machines.
+    let taken = budget.bytes_taken();
     let first = STEPS_PER_CALL * (calls.len() as u64 + 1);
     let mut spent = 0;
     let ended = loop {
@@ -71,6 +73,6 @@ pub(super) fn run<M: Machine>(
             (ended, method) => break ended.map(|outcome| (outcome, method)),
         }
     };
-    deep.end(budget);
+    budget.give(budget.bytes_taken().saturating_sub(taken));
     ended
 }

@@ -13,6 +13,8 @@ mod checkers;
 mod differential;
 #[cfg(test)]
 mod junit;
+#[cfg(test)]
+mod streams;
 
 use std::time::Duration;
 

@@ -35,6 +35,13 @@ const NONE: u32 = u32::MAX;
 impl Crashed {
     /// The kinds among these calls. `spans` holds the events at which calls began and ended.
     pub(super) fn new<M: Machine>(calls: &[Timed], spans: &[(u32, u32)], machine: &M) -> Self {
+        let mut crashed = Self::without_a_future(calls);
+        crashed.look_ahead(calls, spans, machine);
+        crashed
+    }
+
+    /// The kinds among these calls, all of use until the end: others may follow that observe them.
+    pub(super) fn without_a_future(calls: &[Timed]) -> Self {
         let classes = calls.iter().map(|call| call.class as usize + 1).max().unwrap_or(0);
         let mut crashed = Self { kinds: Vec::new(), by_class: vec![NONE; classes] };
         for (at, call) in (0_u32..).zip(calls) {
@@ -49,7 +56,6 @@ impl Crashed {
             }
             crashed.kinds[*kind as usize].calls.push(at);
         }
-        crashed.look_ahead(calls, spans, machine);
         crashed
     }
 

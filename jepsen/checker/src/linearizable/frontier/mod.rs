@@ -22,6 +22,7 @@
 //! [`Outcome`]. It does not verify the order that it finds: the caller does.
 
 mod bits;
+mod carry;
 mod config;
 mod crashed;
 mod path;
@@ -30,9 +31,12 @@ mod window;
 
 use std::collections::BTreeMap;
 
+pub(super) use self::carry::Carried;
+use self::carry::Carry;
 use self::crashed::Crashed;
 use self::path::{Overused, Path};
-use self::search::{Case, Event, Search, Walk};
+pub(super) use self::search::Event;
+use self::search::{Case, Search, Walk};
 use super::machine::{Machine, Timed};
 use crate::budget::{Budget, Exhausted};
 
@@ -172,6 +176,37 @@ impl<'a, M: Machine> Frontier<'a, M> {
         let Mode { crashed, width, .. } = &self.modes[self.turn];
         let case = Case { calls: self.calls, before: self.before, crashed };
         Search::<M, L, N>::new(&mut self.machine, case, *width, steps).walk(&self.events, budget)
+    }
+}
+
+/// Follows a history: walks from what was carried over to what is to be carried over, with at most so
+/// many configurations. As many crashed calls are counted as there is room for; nothing if there are too
+/// many calls in flight.
+pub(super) fn follow<M: Machine>(
+    machine: &mut M,
+    calls: &[Timed],
+    events: &[Event],
+    (pending, carried): (&[u32], &[Carried]),
+    width: usize,
+    budget: &mut Budget,
+) -> Result<Option<Carry>, Exhausted> {
+    let mut crashed = Crashed::without_a_future(calls);
+    for kind in 0..super::machine::number(crashed.kinds.len()) {
+        if crashed.bits() + crashed.kinds[kind as usize].calls.len() <= BITS_MAX {
+            crashed.count(&[kind]);
+        }
+    }
+    let before = BTreeMap::new();
+    let case = Case { calls, before: &before, crashed: &crashed };
+    match crashed.bits() {
+        0 => Search::<M, 4, 0>::new(machine, case, width, u64::MAX)
+            .resume(pending, carried)
+            .map(|search| search.carry(events, budget))
+            .transpose(),
+        _ => Search::<M, 4, 8>::new(machine, case, width, u64::MAX)
+            .resume(pending, carried)
+            .map(|search| search.carry(events, budget))
+            .transpose(),
     }
 }
 

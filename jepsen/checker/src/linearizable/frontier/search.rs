@@ -28,18 +28,16 @@ pub(super) enum Walk {
 
 /// An event: a call begins or ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Event {
-    pub(super) call: u32,
-    pub(super) returns: bool,
+pub(in super::super) struct Event {
+    pub(in super::super) call: u32,
+    pub(in super::super) returns: bool,
 }
 
 /// How many configurations of one state each new one is compared with: the most promising ones. More
 /// would find a few more that are dominated, for a cost that grows with the square.
 const COMPARED_MAX: usize = 192;
-
 /// How many configurations are looked into for each that is kept: those in between lead nowhere.
 const EFFORT: usize = 4;
-
 /// How many ways are handed out: one of them may use crashed calls less often than the others.
 const WAYS_MAX: usize = 16;
 
@@ -53,20 +51,20 @@ pub(super) struct Case<'a> {
 }
 
 pub(super) struct Search<'a, M, const L: usize, const N: usize> {
-    machine: &'a mut M,
-    calls: &'a [Timed],
+    pub(super) machine: &'a mut M,
+    pub(super) calls: &'a [Timed],
     before: &'a BTreeMap<u32, u32>,
     /// The calls that others wait for.
     firsts: BTreeSet<u32>,
-    crashed: &'a Crashed,
+    pub(super) crashed: &'a Crashed,
     /// How many configurations are kept.
     width: usize,
-    window: Window<L>,
+    pub(super) window: Window<L>,
     /// By call in flight: its slot.
-    slots: Vec<usize>,
+    pub(super) slots: Vec<usize>,
     /// By kind: how many calls were made so far.
-    made: Vec<usize>,
-    configs: Vec<Config<L, N>>,
+    pub(super) made: Vec<usize>,
+    pub(super) configs: Vec<Config<L, N>>,
     next: Vec<Config<L, N>>,
     /// The configurations in `next`, and those that were looked into at this event.
     seen: HashSet<Config<L, N>, FxBuildHasher>,
@@ -77,7 +75,7 @@ pub(super) struct Search<'a, M, const L: usize, const N: usize> {
     event: u32,
     cut: bool,
     steps_left: u64,
-    charged: usize,
+    pub(super) charged: usize,
 }
 
 impl<'a, M: Machine, const L: usize, const N: usize> Search<'a, M, L, N> {
@@ -125,7 +123,7 @@ impl<'a, M: Machine, const L: usize, const N: usize> Search<'a, M, L, N> {
         Ok((walked?, self.steps_left))
     }
 
-    fn run(&mut self, events: &[Event], budget: &mut Budget) -> Result<Walk, Exhausted> {
+    pub(super) fn run(&mut self, events: &[Event], budget: &mut Budget) -> Result<Walk, Exhausted> {
         budget.look()?;
         let mut expiries: Vec<(u32, usize)> =
             self.crashed.kinds.iter().enumerate().map(|(at, k)| (k.useful_until, at)).collect();
