@@ -10,26 +10,28 @@
 //! - each file has the whole budget to itself;
 //! - unknown is a failure (exit code 2) unless `--allow-unknown` says otherwise.
 
+use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
-use sixbells_jepsen::checker::OpError;
 use sixbells_jepsen::checker::budget::Budget;
 use sixbells_jepsen::checker::stats::Stats;
+use sixbells_jepsen::checker::{OpError, Verdict};
 use sixbells_jepsen::faults;
 use sixbells_jepsen::history::edn::EdnReader;
 use sixbells_jepsen::history::{
-    Clock, Event, Format, History, Operation, Operations, Skipped, Value,
+    Clock, Event, Format, History, InputError, Operation, Operations, Skipped, Value,
 };
 use sixbells_jepsen::junit::{self, Undecided};
 use sixbells_jepsen::page::Page;
-use sixbells_jepsen::report::{self, Exit, Report};
+use sixbells_jepsen::report::{self, Check, Exit, Report};
 use sixbells_jepsen::terminal::Ink;
 
 use super::BadArguments;
+use super::follow::{Follow, Followed};
 use super::judge::{Judge, Judged, Kind, ModelName};
 
 /// Judge recorded histories.
@@ -56,6 +58,12 @@ pub(crate) struct CheckArgs {
     /// How much memory a search may take before the verdict is unknown.
     #[arg(long, value_name = "MIB", default_value_t = 1024)]
     memory: usize,
+    /// Judge the file while it grows, and stop at the first violation. For one history.
+    #[arg(long)]
+    follow: bool,
+    /// With `--follow`: the history is over once the file has not grown for so long.
+    #[arg(long, value_name = "SECONDS", requires = "follow")]
+    idle: Option<u64>,
     /// Say which algorithm decided, and for how many objects.
     #[arg(long)]
     explain: bool,
@@ -103,8 +111,18 @@ pub(crate) fn run(args: &CheckArgs) -> anyhow::Result<Exit> {
         let reason = format!("--html: a page shows one history, but {count} are given");
         return Err(BadArguments(reason).into());
     }
-    let reports: Vec<Report> =
-        args.files.iter().map(|file| args.judge(file)).collect::<anyhow::Result<_>>()?;
+    let reports: Vec<Report> = match (args.follow, args.files.as_slice()) {
+        (true, [file]) => vec![args.follow(file)?],
+        (true, files) => {
+            let reason =
+                format!("--follow: one history is followed, but {} are given", files.len());
+            return Err(BadArguments(reason).into());
+        }
+        (false, files) => files
+            .iter()
+            .map(|file| args.judge(&Source::File(file)))
+            .collect::<anyhow::Result<_>>()?,
+    };
     if let Some(path) = &args.junit {
         let undecided = if args.allow_unknown { Undecided::Skipped } else { Undecided::Error };
         write(path, &junit::xml(&reports, undecided))?;
@@ -137,13 +155,72 @@ fn print(args: &CheckArgs, reports: &[Report]) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Where a history comes from.
+enum Source<'a> {
+    File(&'a Path),
+    /// Its name and its text.
+    Text(&'a str, &'a str),
+}
+
+impl Source<'_> {
+    fn operations(&self, format: Format) -> Result<Operations, InputError> {
+        match self {
+            Source::File(path) => Operations::read(path, format),
+            Source::Text(name, text) => Operations::parse(name, text, format),
+        }
+    }
+
+    fn history(&self, format: Format) -> Result<History, InputError> {
+        match self {
+            Source::File(path) => History::read(path, format),
+            Source::Text(name, text) => History::parse(name, text, format),
+        }
+    }
+}
+
 impl CheckArgs {
-    fn judge(&self, file: &Path) -> anyhow::Result<Report> {
+    fn follow(&self, file: &Path) -> anyhow::Result<Report> {
+        let follow = Follow {
+            file,
+            format: self.format.into(),
+            kind: self.kind(),
+            idle: self.idle.map(Duration::from_secs),
+            memory: self.memory.saturating_mul(1 << 20),
+        };
+        let began = Instant::now();
+        match follow.run()? {
+            Followed::Over { check, skipped } => Ok(Report {
+                subject: file.display().to_string(),
+                checks: vec![check],
+                notes: tell(&skipped),
+                took: Some(began.elapsed()),
+                ..Report::default()
+            }),
+            Followed::Suspect { process } => {
+                // The last line may be half written.
+                let text = fs::read_to_string(file)?;
+                let whole = text.rfind('\n').map_or(0, |end| end + 1);
+                let name = file.display().to_string();
+                let mut report = self.judge(&Source::Text(&name, &text[..whole]))?;
+                if report.exit() == Exit::Valid {
+                    let why = format!(
+                        "an operation of process {process} could not be followed; as a whole, what is \
+                         there so far is linearizable"
+                    );
+                    let (name, details) = ("followed".to_owned(), serde_json::Value::Null);
+                    report.checks.push(Check { name, verdict: Verdict::Unknown { why }, details });
+                }
+                Ok(report)
+            }
+        }
+    }
+
+    fn judge(&self, source: &Source<'_>) -> anyhow::Result<Report> {
         let began = Instant::now();
         // The events are kept only if somebody wants to see them.
         let (report, page) = match &self.html {
             None => {
-                let history = Operations::read(file, self.format.into())?;
+                let history = source.operations(self.format.into())?;
                 let Operations { clock, operations, .. } = &history;
                 let judged = self
                     .decide(*clock, operations, &[])
@@ -151,7 +228,7 @@ impl CheckArgs {
                 (self.report(&history.name, *clock, operations, &history.skipped, judged), None)
             }
             Some(path) => {
-                let history = History::read(file, self.format.into())?;
+                let history = source.history(self.format.into())?;
                 let (clock, operations) = history.operations()?;
                 let mut judged = self
                     .decide(clock, &operations, &history.events)
@@ -227,7 +304,7 @@ fn parse_edn(text: &str) -> Result<Value, String> {
 }
 
 fn write(path: &Path, text: &str) -> anyhow::Result<()> {
-    std::fs::write(path, text).with_context(|| format!("write {}", path.display()))
+    fs::write(path, text).with_context(|| format!("write {}", path.display()))
 }
 
 /// What a reader left out, in words.

@@ -51,7 +51,7 @@ pub(crate) struct Kind {
 /// Something that is done with a model, whichever it is.
 pub(crate) trait Use {
     type Result;
-    fn with<M: HistoryModel>(self, model: M) -> Self::Result;
+    fn with<M: HistoryModel + Clone + 'static>(self, model: M) -> Self::Result;
 }
 
 impl Kind {
@@ -71,7 +71,7 @@ impl Kind {
         }
     }
 
-    fn of<M: HistoryModel, U: Use>(&self, model: M, to: U) -> U::Result {
+    fn of<M: HistoryModel + Clone + 'static, U: Use>(&self, model: M, to: U) -> U::Result {
         match self.keyed {
             true => {
                 let name = format!("keyed {}", model.name());
@@ -133,7 +133,7 @@ struct Judging<'a> {
 impl Use for Judging<'_> {
     type Result = Result<Judged, OpError>;
 
-    fn with<M: HistoryModel>(self, mut model: M) -> Self::Result {
+    fn with<M: HistoryModel + Clone + 'static>(self, mut model: M) -> Self::Result {
         let Self { judge: Judge { clock, faults, mut budget, with_order, .. }, operations } = self;
         let verdict =
             linearizable::check_operations(&mut model, operations, clock, faults, &mut budget)?;

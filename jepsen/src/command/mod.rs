@@ -8,8 +8,11 @@
 
 use std::fmt;
 
+use tokio::signal::unix::{SignalKind, signal};
+
 pub(crate) mod bugs;
 pub(crate) mod check;
+mod follow;
 mod judge;
 pub(crate) mod node;
 pub(crate) mod run;
@@ -26,3 +29,17 @@ impl fmt::Display for BadArguments {
 }
 
 impl std::error::Error for BadArguments {}
+
+/// Waits for a signal that asks this process to end.
+pub(crate) fn interruption() -> anyhow::Result<impl Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    })
+}

@@ -31,10 +31,9 @@ use sixbells_jepsen::store::RunFolder;
 use sixbells_jepsen::terminal::Ink;
 use sixbells_jepsen::trial::Trial;
 use sixbells_jepsen::workload::{Elements, Registers, Workload};
-use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use super::BadArguments;
+use super::{BadArguments, interruption};
 
 /// What is left of a run for the fault that is installed last to do harm.
 const LAST_FAULT_SECONDS: f64 = 1.0;
@@ -239,20 +238,6 @@ fn log_to(folder: &RunFolder) -> anyhow::Result<()> {
         .with_writer(Mutex::new(file))
         .init();
     Ok(())
-}
-
-/// Waits for a signal that asks this process to end.
-fn interruption() -> anyhow::Result<impl Future<Output = ()>> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
-        }
-    })
 }
 
 #[cfg(test)]

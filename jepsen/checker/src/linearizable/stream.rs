@@ -83,6 +83,16 @@ impl<M: Model> Stream<M> {
         self.exact
     }
 
+    /// How many calls wait for others to end.
+    pub fn waiting(&self) -> usize {
+        self.objects.values().map(|followed| followed.waiting.len()).sum()
+    }
+
+    /// How many objects were seen.
+    pub fn objects(&self) -> usize {
+        self.objects.len()
+    }
+
     /// How many calls passed.
     pub fn judged(&self) -> u64 {
         self.judged
