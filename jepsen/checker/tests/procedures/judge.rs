@@ -13,34 +13,52 @@ type Calls<'a, M> = [ObjectCall<'a, <M as Model>::Input, <M as Model>::Output>];
 
 /// Whether some order explains every answer.
 pub(crate) fn possible<M: Model>(model: &M, calls: &Calls<'_, M>) -> bool {
-    assert!(calls.len() <= 20, "{} calls have too many orders", calls.len());
-    let mut seen = vec![Vec::new(); 1 << calls.len()];
-    from(model, calls, 0, &model.initial(), &mut seen)
+    possible_with(model, calls, &|call| calls[call].happened())
 }
 
-fn from<M: Model>(
+/// Whether some order explains the answers of those that are required. The others may happen too,
+/// when they did, or not.
+pub(crate) fn possible_with<M: Model>(
     model: &M,
     calls: &Calls<'_, M>,
-    placed: usize,
-    state: &M::State,
-    seen: &mut [Vec<M::State>],
+    required: &dyn Fn(usize) -> bool,
 ) -> bool {
-    let left = |call: usize| placed & (1 << call) == 0;
-    if (0..calls.len()).all(|call| !left(call) || !calls[call].happened()) {
-        return true;
+    assert!(calls.len() <= 20, "{} calls have too many orders", calls.len());
+    let seen = vec![Vec::new(); 1 << calls.len()];
+    Search { model, calls, required, seen }.from(0, &model.initial())
+}
+
+struct Search<'a, M: Model> {
+    model: &'a M,
+    calls: &'a Calls<'a, M>,
+    required: &'a dyn Fn(usize) -> bool,
+    seen: Vec<Vec<M::State>>,
+}
+
+impl<M: Model> Search<'_, M> {
+    fn from(&mut self, placed: usize, state: &M::State) -> bool {
+        let left = |call: usize| placed & (1 << call) == 0;
+        if (0..self.calls.len()).all(|call| !left(call) || !(self.required)(call)) {
+            return true;
+        }
+        if self.seen[placed].contains(state) {
+            return false;
+        }
+        self.seen[placed].push(state.clone());
+        (0..self.calls.len()).any(|next| {
+            let call = &self.calls[next];
+            let in_time = |other: usize| match left(other) {
+                true => !(self.required)(other) || !self.calls[other].precedes(call),
+                false => !call.precedes(&self.calls[other]),
+            };
+            left(next)
+                && (0..self.calls.len()).all(in_time)
+                && self
+                    .model
+                    .step(state, call.input, call.output)
+                    .is_some_and(|state| self.from(placed | 1 << next, &state))
+        })
     }
-    if seen[placed].contains(state) {
-        return false;
-    }
-    seen[placed].push(state.clone());
-    (0..calls.len()).any(|next| {
-        let free = |other: usize| !left(other) || !calls[other].precedes(&calls[next]);
-        left(next)
-            && (0..calls.len()).all(free)
-            && model
-                .step(state, calls[next].input, calls[next].output)
-                .is_some_and(|state| from(model, calls, placed | 1 << next, &state, seen))
-    })
 }
 
 /// Whether this order, of positions, is one that explains every answer.

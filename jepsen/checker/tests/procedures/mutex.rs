@@ -88,7 +88,7 @@ fn fenced(rng: &mut StdRng) -> Told<FencedMutex> {
 
 #[test]
 fn a_lock_is_judged_as_every_order_would() {
-    let tally = small(2 * count(), plain, |_, _, ()| false);
+    let tally = small(2 * count(), plain);
     println!("mutex: {tally:?}");
     tally.says_much();
     assert_eq!(tally.undecided, 0);
@@ -96,7 +96,7 @@ fn a_lock_is_judged_as_every_order_would() {
 
 #[test]
 fn a_lock_with_tokens_is_judged_as_every_order_would() {
-    let tally = small(2 * count(), fenced, |_, _, _| false);
+    let tally = small(2 * count(), fenced);
     println!("fenced mutex: {tally:?}");
     tally.says_much();
 }
