@@ -3,7 +3,8 @@
 //! Usable without sixbells: nothing here knows what was tested, or how. The parts, in the order data
 //! flows through them:
 //!
-//! - [`history`] records what happened, and reads what others recorded;
+//! - [`recorder`] writes down what concurrent code does, in a test of its own;
+//! - [`history`] records what a system does, and reads what others recorded;
 //! - [`model`] says what a correct object would have answered;
 //! - [`linearizable`] looks for an order that a model accepts;
 //! - [`set`] looks for acknowledged elements that are missing from the final read;
@@ -18,6 +19,7 @@
 //! - every checker takes a [`Budget`](budget::Budget) or runs in one pass;
 //! - bad input is an [`OpError`] with the position of the operation, never a verdict.
 
+mod assertion;
 pub mod budget;
 pub mod call;
 pub mod datum;
@@ -30,6 +32,7 @@ pub mod model;
 pub mod moment;
 pub mod nodes;
 pub mod page;
+pub mod recorder;
 pub mod report;
 pub mod set;
 pub mod set_order;

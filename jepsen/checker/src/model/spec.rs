@@ -21,6 +21,7 @@ use super::Model;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Spec<S, I, O, F> {
+    name: &'static str,
     initial: S,
     step: F,
     read_only: fn(&I) -> bool,
@@ -30,12 +31,17 @@ pub struct Spec<S, I, O, F> {
 impl<S, I, O, F: Fn(&S, &I, Option<&O>) -> Option<S>> Spec<S, I, O, F> {
     /// A model that begins in this state.
     pub fn new(initial: S, step: F) -> Self {
-        Self { initial, step, read_only: |_| false, calls: PhantomData }
+        Self { name: "object", initial, step, read_only: |_| false, calls: PhantomData }
     }
 
     /// The same, told which calls leave every state as it is: that makes the search faster.
     pub fn reading(self, read_only: fn(&I) -> bool) -> Self {
         Self { read_only, ..self }
+    }
+
+    /// The same, called so in explanations.
+    pub fn named(self, name: &'static str) -> Self {
+        Self { name, ..self }
     }
 }
 
@@ -51,8 +57,8 @@ where
     type State = S;
     type Key = ();
 
-    fn name(&self) -> &'static str {
-        "object"
+    fn name(&self) -> &str {
+        self.name
     }
 
     fn initial(&self) -> S {
