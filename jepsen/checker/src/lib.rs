@@ -8,7 +8,6 @@
 //! - [`model`] says what a correct object would have answered;
 //! - [`linearizable`] looks for an order that a model accepts;
 //! - [`set`] looks for acknowledged elements that are missing from the final read;
-//! - [`set_order`] looks for reads of a set that no order explains;
 //! - [`stats`] counts, and refuses to call an empty history evidence;
 //! - [`report`] puts it all into words, [`page`] into one file to look at, and [`junit`] into one for
 //!   build servers; [`terminal`] gives its words colour;
@@ -35,7 +34,6 @@ pub mod page;
 pub mod recorder;
 pub mod report;
 pub mod set;
-pub mod set_order;
 pub mod stats;
 pub mod terminal;
 mod verdict;

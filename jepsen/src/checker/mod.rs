@@ -7,5 +7,5 @@
 pub mod replay;
 
 pub use sixbells_checker::{
-    Explanation, OpError, Verdict, budget, call, linearizable, moment, set, set_order, stats,
+    Explanation, OpError, Verdict, budget, call, linearizable, moment, set, stats,
 };

@@ -2,7 +2,7 @@
 //!
 //! In go operations of [`SetWorkload`], out come requests, completions, a last read through each
 //! node, and two verdicts: nothing acknowledged was lost ([`set`]), and the reads on the way are
-//! explained by one order ([`set_order`]).
+//! explained by one order ([`linearizable`]).
 //!
 //! Invariant: the last reads go through each node, since one that has lost its memory may answer
 //! while the others are asked.
@@ -11,10 +11,11 @@ use std::collections::BTreeSet;
 
 use super::{Generator, Reply, Request, Workload, strange};
 use crate::checker::budget::Budget;
-use crate::checker::{OpError, set, set_order};
+use crate::checker::{OpError, linearizable, set};
 use crate::generator::{Invocation, SetWorker, SetWorkload};
 use crate::history::{Clock, Completion, Event, Operation, Value};
 use crate::machine::{Answer, Command, Query, Response};
+use crate::model::Set;
 use crate::report::Check;
 
 /// The workload `set`.
@@ -56,12 +57,14 @@ impl Workload for Elements {
         &self,
         clock: Clock,
         operations: &[Operation],
-        _budget: &mut Budget,
+        budget: &mut Budget,
     ) -> Result<Vec<Check>, OpError> {
         let report = set::check(operations)?;
         let details = serde_json::to_value(&report).unwrap_or_default();
         let kept = Check { name: "set".to_owned(), verdict: report.verdict, details };
-        let verdict = set_order::check(operations, clock);
+        let mut model = Set::whole();
+        let verdict =
+            linearizable::check_operations(&mut model, operations, clock, &[], budget)?.into();
         let name = "linearizable (set)".to_owned();
         Ok(vec![kept, Check { name, verdict, details: serde_json::Value::Null }])
     }
