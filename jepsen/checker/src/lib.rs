@@ -39,3 +39,8 @@ pub mod terminal;
 mod verdict;
 
 pub use verdict::{Explanation, OpError, Verdict};
+
+/// The program in the README is compiled and run like every other example.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;
