@@ -16,6 +16,9 @@ use std::time::{Duration, Instant};
 /// How many steps pass between two looks at the clock, which costs about as much as one step.
 pub const STEPS_PER_LOOK: u64 = 32;
 
+/// How long finding a short explanation may take, once the verdict is known.
+const EXPLANATION: Duration = Duration::from_secs(5);
+
 /// Time and memory that may still be spent.
 #[derive(Debug)]
 pub struct Budget {
@@ -25,6 +28,7 @@ pub struct Budget {
     bytes: usize,
     steps: u64,
     steps_max: u64,
+    explanation: Duration,
 }
 
 /// Which part of a budget ran out.
@@ -60,7 +64,19 @@ impl Budget {
     pub fn new(time: Duration, bytes_max: usize) -> Self {
         // A time too long to add to the clock is no limit.
         let deadline = Instant::now().checked_add(time);
-        Self { time, deadline, bytes_max, bytes: 0, steps: 0, steps_max: u64::MAX }
+        let (steps_max, explanation) = (u64::MAX, EXPLANATION);
+        Self { time, deadline, bytes_max, bytes: 0, steps: 0, steps_max, explanation }
+    }
+
+    /// The same, but once a violation is found, at most this long goes into making its explanation
+    /// shorter; 5 s unless it is said. The verdict does not change.
+    pub fn explaining_for(self, explanation: Duration) -> Self {
+        Self { explanation, ..self }
+    }
+
+    /// What may be spent on an explanation.
+    pub(crate) fn explanation(&self) -> Self {
+        self.slice(self.explanation)
     }
 
     /// A budget out of this one: at most `time`, never beyond this one's end.
@@ -72,8 +88,7 @@ impl Budget {
     /// A budget out of this one of so many steps: where it runs out is the same in every run, unless
     /// time runs out before.
     pub fn steps(&self, steps_max: u64) -> Self {
-        let Self { time, deadline, bytes_max, .. } = *self;
-        Self { time, deadline, bytes_max, bytes: 0, steps: 0, steps_max }
+        Self { bytes: 0, steps: 0, steps_max, ..*self }
     }
 
     /// How many steps were taken.

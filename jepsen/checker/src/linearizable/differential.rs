@@ -15,9 +15,9 @@ use super::object::{NEVER, Object, ObjectCall};
 use super::register::{self, Found};
 use super::scratch::Scratch;
 use super::search::Search;
-use super::shrink;
 use super::touch::{NOTHING, Touch};
 use super::verify;
+use super::{obvious, shrink};
 use crate::budget::Budget;
 use crate::model::Spec;
 
@@ -168,8 +168,7 @@ fn answers(touches: &[Touch], replay: &str) -> Vec<(&'static str, bool)> {
     }
     match register::decide_repeated(touches, 0, &BTreeMap::new(), &mut budget()).unwrap().0 {
         Found::Order(_) => answers.push(("registers", true)),
-        Found::Impossible { .. } => answers.push(("registers", false)),
-        other => panic!("{other:?}; {replay}"),
+        Found::Impossible { .. } | Found::Contradiction(_) => answers.push(("registers", false)),
     }
     let (machine, calls) = Registers::new(touches, 0);
     answers.push(("frontier", says(&by_frontier(machine, &calls), touches, "frontier", replay)));
@@ -214,6 +213,9 @@ fn assert_contradictions(touches: &[Touch], replay: &str) {
         register::decide_unique(touches, 0, &mut Scratch::default())
     {
         judged(&core, "zones");
+    }
+    if let Some(core) = obvious::contradiction(touches, 0) {
+        judged(&core, "obvious");
     }
     if let Found::Impossible { until } =
         register::decide_repeated(touches, 0, &BTreeMap::new(), &mut budget()).unwrap().0

@@ -25,7 +25,7 @@ use crate::model::{Effect, Model};
 use crate::moment::{gap, moment};
 
 /// How many calls an explanation lists at most.
-const LISTED_MAX: usize = 20;
+const LISTED_MAX: usize = 8;
 
 /// What is known besides the calls.
 #[derive(Clone, Copy)]
@@ -114,7 +114,7 @@ impl<'a, M: Model> Story<'a, M> {
         let mut core: Vec<_> = self.core.iter().map(|at| self.member(*at)).collect();
         core.sort_by_key(|entry| (entry.call.invoked, entry.call.returned, entry.source));
         let Argument { sentence, named } = self.argue(&core);
-        // If shrinking ran out of time, what the sentence names says more than all the rest.
+        // A long list says less than those that the sentence names.
         let listed = if core.len() <= LISTED_MAX { &core } else { &named };
         let mut operations: Vec<String> = listed.iter().map(|e| self.listed(*e)).collect();
         if core.len() > listed.len() {

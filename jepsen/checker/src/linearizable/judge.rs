@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::panic::resume_unwind;
 use std::thread;
-use std::time::Duration;
 
 use super::explanation::{Context, Story};
 use super::grouping::{self, Grouping};
@@ -18,9 +17,6 @@ use crate::model::Model;
 
 /// From how many calls on a history is worth a second thread.
 const PARALLEL_MIN: usize = 50_000;
-
-/// How long finding a short explanation may take, once the verdict is known.
-const EXPLAIN_TIME: Duration = Duration::from_secs(5);
 
 /// Judges a history; times are nanoseconds, and nothing is known of nodes.
 pub fn check<M: Model>(
@@ -199,11 +195,12 @@ impl<M: Model> Judge<'_, M> {
             match found {
                 register::Found::Order(order) => return Ok(Decided::Order(order, method)),
                 register::Found::Contradiction(core) => {
-                    let core = shrink::core(touches, initial, &core);
+                    let zones = method == Method::Zones;
+                    let core = if zones { shrink::core(touches, initial, &core) } else { core };
                     return Ok(Decided::Violation { core, argument: Vec::new(), method });
                 }
                 register::Found::Impossible { until } => {
-                    let mut spare = budget.slice(EXPLAIN_TIME);
+                    let mut spare = budget.explanation();
                     let core = shrink::registers(touches, initial, &part.before, until, &mut spare);
                     return Ok(Decided::Violation { core, argument: Vec::new(), method });
                 }
@@ -226,7 +223,7 @@ impl<M: Model> Judge<'_, M> {
                 Decided::Violation { core: why.calls, argument: why.argument, method }
             }
             opaque::Found::Impossible { until } => {
-                let mut spare = budget.slice(EXPLAIN_TIME);
+                let mut spare = budget.explanation();
                 let core = shrink::calls(self.model, &part.object, &part.before, until, &mut spare);
                 Decided::Violation { core, argument: Vec::new(), method }
             }

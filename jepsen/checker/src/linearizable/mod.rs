@@ -7,6 +7,7 @@
 //! |---|---|---|
 //! | [`Method::LogOrder`] | histories that say at which index of a log each call took effect | `O(n log n)` |
 //! | [`Method::Zones`] | registers whose written values are unique | `O(n log n)` |
+//! | [`Method::Obvious`] | registers whose values repeat: refuting what needs no search | `O(n log n)` |
 //! | [`Method::Procedure`] | sets, queues, lists, locks: by rules of their own | see each model |
 //! | [`Method::Frontier`] | registers whose values repeat; refuting any model | `O(n)` times a factor exponential in `p` at worst |
 //! | [`Method::Search`] | finding an order for any model | exponential at worst |
@@ -33,6 +34,7 @@ mod judge;
 mod log_order;
 mod machine;
 mod object;
+mod obvious;
 mod opaque;
 mod race;
 mod register;
@@ -104,6 +106,8 @@ pub enum Method {
     LogOrder,
     /// By the zones of unique values.
     Zones,
+    /// By a contradiction that needs no search.
+    Obvious,
     /// By the model's own procedure.
     Procedure,
     /// By all configurations from event to event.
@@ -118,6 +122,7 @@ impl Method {
         match self {
             Method::LogOrder => "log order",
             Method::Zones => "zones",
+            Method::Obvious => "a contradiction that needs no search",
             Method::Procedure => "procedure",
             Method::Frontier => "frontier",
             Method::Search => "search",
@@ -129,6 +134,7 @@ impl Method {
         match self {
             Method::LogOrder => "replayed in the order of the log's indexes: O(n log n)",
             Method::Zones => "written values are unique: O(n log n), whatever crashed",
+            Method::Obvious => "a value that was gone for good, or not there yet: O(n log n)",
             Method::Procedure => "the model's own rules: near-linear",
             Method::Frontier => {
                 "all configurations from event to event: linear in the history, \

@@ -1,7 +1,8 @@
 //! Registers: the portfolio for states that are one value.
 //!
 //! 1. [`zones`] where written values are unique;
-//! 2. the [`race`] of two searches where they repeat, after crashed writes of values that nobody observes are
+//! 2. what is [`obvious`] where they repeat;
+//! 3. the [`race`] of two searches, after crashed writes of values that nobody observes are
 //!    dropped: an order with one remains an order without it.
 //!
 //! Every order that is found is replayed.
@@ -13,7 +14,7 @@ use super::machine::Registers;
 use super::scratch::Scratch;
 use super::touch::{NOTHING, Touch};
 use super::zones::{self, Zones};
-use super::{Method, race, verify};
+use super::{Method, obvious, race, verify};
 use crate::budget::{Budget, Exhausted};
 
 /// What was found. Touches by their position.
@@ -51,6 +52,9 @@ pub(super) fn decide_repeated(
     before: &BTreeMap<u32, u32>,
     budget: &mut Budget,
 ) -> Result<(Found, Method), Exhausted> {
+    if let Some(core) = obvious::contradiction(touches, initial) {
+        return Ok((Found::Contradiction(core), Method::Obvious));
+    }
     let kept = observed(touches);
     let part: Vec<Touch> = kept.iter().map(|at| touches[*at as usize]).collect();
     let place = |at: &u32| kept.binary_search(at).ok().map(super::machine::number);

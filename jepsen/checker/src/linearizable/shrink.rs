@@ -22,7 +22,7 @@ use super::object::{NEVER, Object};
 use super::opaque;
 use super::register::{self, Found};
 use super::scratch::Scratch;
-use super::touch::{NOTHING, Touch};
+use super::touch::Touch;
 use crate::budget::Budget;
 use crate::model::Model;
 
@@ -44,7 +44,7 @@ pub(super) fn core(touches: &[Touch], initial: u64, core: &[u32]) -> Vec<u32> {
     smaller.into_iter().map(|at| core[at as usize]).collect()
 }
 
-/// A minimal impossible part of these touches.
+/// The touches that contradict each other, whatever became of the others.
 pub(super) fn registers(
     touches: &[Touch],
     initial: u64,
@@ -52,58 +52,40 @@ pub(super) fn registers(
     until: u64,
     budget: &mut Budget,
 ) -> Vec<u32> {
+    // What began later cannot come before what ended by then.
     let reached = (0_u32..).zip(touches).filter(|(_, touch)| touch.invoked <= until);
-    let all: BTreeSet<u32> = reached.map(|(at, _)| at).collect();
+    let reached: Vec<u32> = reached.map(|(at, _)| at).collect();
+    let ended = |at: &u32| touches[*at as usize].returned <= until;
+    let held: BTreeSet<u32> = reached.iter().copied().filter(ended).collect();
     let mut scratch = Scratch::default();
-    let mut impossible = |kept: &BTreeSet<u32>, budget: &mut Budget| {
-        let members: Vec<u32> = kept.iter().copied().collect();
-        let part: Vec<Touch> = members.iter().map(|at| touches[*at as usize]).collect();
+    let mut impossible = |held: &BTreeSet<u32>, budget: &mut Budget| {
+        let kept = |at: &&u32| held.contains(*at) || !touches[**at as usize].is_read();
+        let members: Vec<u32> = reached.iter().filter(kept).copied().collect();
+        let relaxed = |at: &u32| match held.contains(at) {
+            true => touches[*at as usize],
+            false => Touch { returned: NEVER, ..touches[*at as usize] },
+        };
+        let part: Vec<Touch> = members.iter().map(relaxed).collect();
         let place = |at: &u32| members.binary_search(at).ok().map(super::machine::number);
-        let pairs =
-            before.iter().filter_map(|(second, first)| Some((place(second)?, place(first)?)));
+        let pairs = before.iter().filter_map(|(second, first)| {
+            held.contains(first).then_some(())?;
+            Some((place(second)?, place(first)?))
+        });
         let found = register::decide(&part, initial, &pairs.collect(), &mut scratch, budget);
         match found {
             Ok((Found::Contradiction(core), _)) => {
-                Some(core.into_iter().map(|at| members[at as usize]).collect())
+                let core = core.into_iter().map(|at| members[at as usize]);
+                Some(core.filter(|at| held.contains(at)).collect())
             }
-            Ok((Found::Impossible { .. }, _)) => Some(kept.clone()),
+            Ok((Found::Impossible { .. }, _)) => Some(held.clone()),
             _ => None,
         }
     };
-    let observers = Observers::of(touches);
-    let without = |kept: &BTreeSet<u32>, part: &[u32]| observers.without(kept, part);
-    minimize(all, &mut impossible, without, budget).into_iter().collect()
+    minimize(held, &mut impossible, without, budget).into_iter().collect()
 }
 
-/// By value: the touches that observe it.
-struct Observers<'a> {
-    touches: &'a [Touch],
-    by_value: BTreeMap<u64, Vec<u32>>,
-}
-
-impl<'a> Observers<'a> {
-    fn of(touches: &'a [Touch]) -> Self {
-        let mut by_value: BTreeMap<u64, Vec<u32>> = BTreeMap::new();
-        for (at, touch) in (0_u32..).zip(touches).filter(|(_, touch)| touch.observes != NOTHING) {
-            by_value.entry(touch.observes).or_default().push(at);
-        }
-        Self { touches, by_value }
-    }
-
-    /// What stays when `part` goes, and with it, again and again, all that observed what it wrote.
-    fn without(&self, kept: &BTreeSet<u32>, part: &[u32]) -> BTreeSet<u32> {
-        let mut rest = kept.clone();
-        let mut gone: Vec<u32> = part.to_vec();
-        while let Some(removed) = gone.pop() {
-            if !rest.remove(&removed) {
-                continue;
-            }
-            if let Some(observers) = self.by_value.get(&self.touches[removed as usize].writes) {
-                gone.extend(observers);
-            }
-        }
-        rest
-    }
+fn without(held: &BTreeSet<u32>, part: &[u32]) -> BTreeSet<u32> {
+    held.iter().copied().filter(|at| part.binary_search(at).is_err()).collect()
 }
 
 /// The calls of any model that contradict each other, whatever the others were told.
@@ -139,9 +121,6 @@ pub(super) fn calls<M: Model>(
         });
         let found = opaque::search(model, &part, &before.collect(), budget);
         matches!(found, Ok((opaque::Found::Impossible { .. }, _))).then(|| held.clone())
-    };
-    let without = |held: &BTreeSet<u32>, part: &[u32]| {
-        held.iter().copied().filter(|at| !part.contains(at)).collect()
     };
     minimize(held, &mut impossible, without, budget).into_iter().collect()
 }
