@@ -1,11 +1,14 @@
 //! The harness tested from outside: its nemesis, its command line.
 //!
 //! One binary, one story a file:
+//! - `generate`: made-up histories, in every form;
 //! - `histories`: recorded histories, from file to exit code;
 //! - `nemesis`: schedules against a cluster that only remembers;
 //! - `processes`: real runs through the binary, with real processes;
 //! - `simulation`: it follows from its seed, finds what is planted, and its kit says so.
 
+#[cfg(test)]
+mod generate;
 #[cfg(test)]
 mod histories;
 #[cfg(test)]
