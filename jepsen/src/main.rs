@@ -1,4 +1,4 @@
-//! The command line of the test kit: `sixbells-jepsen run`, `check`, `sim` and `bugs`.
+//! The command line of the test kit: `sixbells-jepsen run`, `check`, `sim`, `bugs` and `gen`.
 //!
 //! It parses arguments, hands them to the subcommand's own file under `command/`, and turns the
 //! result into an exit code: 0 valid, 1 invalid, 2 unknown, 254 bad arguments or bad input, 255
@@ -32,6 +32,7 @@ enum Command {
     Check(command::check::CheckArgs),
     Sim(command::sim::SimArgs),
     Bugs(command::bugs::BugsArgs),
+    Gen(command::generate::GenArgs),
     #[command(hide = true)]
     Node(command::node::NodeArgs),
 }
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         Command::Check(args) => command::check::run(args),
         Command::Sim(args) => command::sim::run(args),
         Command::Bugs(args) => command::bugs::run(args),
+        Command::Gen(args) => command::generate::run(args),
         Command::Node(args) => command::node::run(args),
     };
     // A panic has been reported by now. Its own exit code would stand for nothing here.

@@ -56,6 +56,10 @@ impl Default for Shape {
     }
 }
 
+/// Everything that is made is in memory: what no machine can hold should be refused, not tried.
+const OPERATIONS_MAX: usize = 100_000_000;
+const CLIENTS_MAX: u64 = 1_000_000;
+const KEYS_MAX: u32 = 10_000_000;
 /// The mean length of a call in nanoseconds; a crashed one takes effect within a few of them.
 const LENGTH: f64 = 1_000_000.0;
 /// How much later than its call a crashed one takes effect, in lengths.
@@ -89,6 +93,15 @@ enum Moment {
     End { attempt: usize, client: u64 },
 }
 
+/// A history that was made, before it is written down as events.
+#[derive(Clone, Debug)]
+pub struct Made {
+    keyed: bool,
+    attempts: Vec<Attempt>,
+    /// Begins and ends, in order.
+    line: Vec<(u64, usize, bool)>,
+}
+
 struct Maker<'a> {
     shape: &'a Shape,
     rng: SmallRng,
@@ -103,22 +116,20 @@ struct Maker<'a> {
 }
 
 impl Shape {
-    /// The history of this shape.
+    /// The events of a history of this shape.
     ///
     /// # Errors
     /// If the shape makes no sense: the reason.
     pub fn events(&self) -> Result<Vec<Event>, String> {
-        let total: u64 = self.mix.iter().map(|weight| u64::from(*weight)).sum();
-        let wrong = [
-            (self.clients == 0, "there must be at least one client"),
-            (self.keys == 0, "there must be at least one key"),
-            (self.values == Some(0), "there must be at least one value"),
-            (total == 0, "the mix must have a weight above 0"),
-            (!(0.0..=1.0).contains(&self.crash), "the part that crashes lies between 0 and 1"),
-        ];
-        if let Some((_, why)) = wrong.into_iter().find(|(wrong, _)| *wrong) {
-            return Err(why.to_owned());
-        }
+        Ok(self.make()?.events().collect())
+    }
+
+    /// A history of this shape.
+    ///
+    /// # Errors
+    /// If the shape makes no sense: the reason.
+    pub fn make(&self) -> Result<Made, String> {
+        self.sensible()?;
         let keys = usize::try_from(self.keys).map_err(|error| error.to_string())?;
         let mut maker = Maker {
             shape: self,
@@ -139,7 +150,27 @@ impl Shape {
         if self.stale {
             maker.make_stale()?;
         }
-        Ok(maker.events())
+        let Maker { attempts, line, .. } = maker;
+        Ok(Made { keyed: self.keys > 1, attempts, line })
+    }
+
+    fn sensible(&self) -> Result<(), String> {
+        let total: u64 = self.mix.iter().map(|weight| u64::from(*weight)).sum();
+        let wrong = [
+            (self.clients == 0, "there must be at least one client"),
+            (self.keys == 0, "there must be at least one key"),
+            (self.values == Some(0), "there must be at least one value"),
+            (total == 0, "the mix must have a weight above 0"),
+            (u32::try_from(total).is_err(), "the weights of the mix must add up to less than 2^32"),
+            (self.operations > OPERATIONS_MAX, "there may be 100 million operations at most"),
+            (self.clients > CLIENTS_MAX, "there may be a million clients at most"),
+            (self.keys > KEYS_MAX, "there may be ten million keys at most"),
+            (!(0.0..=1.0).contains(&self.crash), "the part that crashes lies between 0 and 1"),
+        ];
+        match wrong.into_iter().find(|(wrong, _)| *wrong) {
+            Some((_, why)) => Err(why.to_owned()),
+            None => Ok(()),
+        }
     }
 }
 
@@ -282,28 +313,35 @@ impl Maker<'_> {
         }
         Err("no read of the last tenth could be made stale: more operations are needed".to_owned())
     }
+}
 
-    fn events(self) -> Vec<Event> {
-        let keyed = self.shape.keys > 1;
-        let event = |(index, &(time, attempt, ends)): (usize, &(u64, usize, bool))| {
-            let attempt = &self.attempts[attempt];
-            let event_type = match ends {
-                false => EventType::Invoke,
-                true if attempt.crashed => EventType::Info,
-                true if !attempt.succeeded => EventType::Fail,
-                true => EventType::Ok,
-            };
-            let (f, value) = match attempt.kind {
-                Kind::Read if event_type == EventType::Ok => ("read", Value::from(attempt.saw)),
-                Kind::Read => ("read", Value::Nil),
-                Kind::Write(value) => ("write", Value::Int(value)),
-                Kind::Cas(from, to) => ("cas", Value::pair(from, to)),
-            };
-            let value = if keyed { Value::pair(i64::from(attempt.key), value) } else { value };
-            let event = Event::new(Process::Client(attempt.process), event_type, f, value);
+impl Made {
+    /// Its events, in order, each made when it is asked for: a long history takes much less memory
+    /// than its events.
+    pub fn events(&self) -> impl ExactSizeIterator<Item = Event> {
+        self.line.iter().enumerate().map(|(index, &(time, attempt, ends))| {
+            let event = self.attempts[attempt].event(ends, self.keyed);
             Event { index: index as u64, time: Some(time), ..event }
+        })
+    }
+}
+
+impl Attempt {
+    fn event(&self, ends: bool, keyed: bool) -> Event {
+        let event_type = match ends {
+            false => EventType::Invoke,
+            true if self.crashed => EventType::Info,
+            true if !self.succeeded => EventType::Fail,
+            true => EventType::Ok,
         };
-        self.line.iter().enumerate().map(event).collect()
+        let (f, value) = match self.kind {
+            Kind::Read if event_type == EventType::Ok => ("read", Value::from(self.saw)),
+            Kind::Read => ("read", Value::Nil),
+            Kind::Write(value) => ("write", Value::Int(value)),
+            Kind::Cas(from, to) => ("cas", Value::pair(from, to)),
+        };
+        let value = if keyed { Value::pair(i64::from(self.key), value) } else { value };
+        Event::new(Process::Client(self.process), event_type, f, value)
     }
 }
 

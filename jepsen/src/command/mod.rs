@@ -13,6 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 pub(crate) mod bugs;
 pub(crate) mod check;
 mod follow;
+pub(crate) mod generate;
 mod judge;
 pub(crate) mod node;
 pub(crate) mod run;

@@ -2,6 +2,7 @@
 //!
 //! One binary, one story a file:
 //! - `checking`: what `check` says and does beside the verdict;
+//! - `generate`: made-up histories, in every form;
 //! - `histories`: recorded histories, from file to exit code;
 //! - `nemesis`: schedules against a cluster that only remembers;
 //! - `processes`: real runs through the binary, with real processes;
@@ -9,6 +10,7 @@
 
 #[cfg(test)]
 mod checking;
+mod generate;
 #[cfg(test)]
 mod histories;
 #[cfg(test)]

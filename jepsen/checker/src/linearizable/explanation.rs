@@ -21,7 +21,7 @@ use crate::call::Call;
 use crate::datum::Datum;
 use crate::faults::Band;
 use crate::history::Clock;
-use crate::model::{Effect, Model};
+use crate::model::{Effect, Model, Words};
 use crate::moment::{gap, moment};
 
 /// How many calls an explanation lists at most.
@@ -211,8 +211,12 @@ impl<'a, M: Model> Story<'a, M> {
             }
             LastWritten::By(writer, at) => {
                 let gap = self.gap(at, witness.call.invoked);
-                let (noun, later) = (self.noun(writer), self.kind(witness));
-                let why = format!("{noun} had finished {gap} before that {later} began");
+                let noun = self.noun(writer);
+                let later = match self.kind(witness) == verb {
+                    true => format!("the {}", self.words(witness).noun),
+                    false => format!("that {}", self.kind(witness)),
+                };
+                let why = format!("{noun} had finished {gap} before {later} began");
                 let named = vec![writer, witness, observer];
                 Argument { sentence: format!("{sentence}, and {why}"), named }
             }
@@ -332,7 +336,7 @@ impl<'a, M: Model> Story<'a, M> {
 
     /// "process 4 read 17 (node 2, 12.204 s to 12.206 s)".
     fn subject(&self, entry: Entry<'a, M>) -> String {
-        let Call { process, input, invoked, returned, log_index, .. } = entry.call;
+        let Call { process, invoked, returned, log_index, .. } = entry.call;
         let node = (self.context.node)(entry.source);
         let node = node.map_or(String::new(), |node| format!("node {node}, "));
         let index = log_index.map_or(String::new(), |index| format!(", log index {index}"));
@@ -341,7 +345,7 @@ impl<'a, M: Model> Story<'a, M> {
             Some(returned) => format!("{from} to {}", self.moment(*returned)),
             None => format!("called at {from}, outcome unknown"),
         };
-        let verb = self.model.words(input, entry.call.answer()).verb;
+        let verb = self.words(entry).verb;
         format!("process {process} {verb} ({node}{interval}{index})")
     }
 
@@ -366,13 +370,16 @@ impl<'a, M: Model> Story<'a, M> {
 
     /// "process 2's write of 18".
     fn noun(&self, entry: Entry<'a, M>) -> String {
-        let Call { process, input, .. } = entry.call;
-        format!("process {process}'s {}", self.model.words(input, entry.call.answer()).noun)
+        format!("process {}'s {}", entry.call.process, self.words(entry).noun)
+    }
+
+    fn words(&self, entry: Entry<'a, M>) -> Words {
+        self.model.words(&entry.call.input, entry.call.answer())
     }
 
     /// "read", "write", "cas".
     fn kind(&self, entry: Entry<'a, M>) -> String {
-        let noun = self.model.words(&entry.call.input, entry.call.answer()).noun;
+        let noun = self.words(entry).noun;
         noun.split(' ').next().unwrap_or("operation").to_owned()
     }
 
