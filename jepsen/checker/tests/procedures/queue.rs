@@ -5,9 +5,10 @@ use std::collections::VecDeque;
 use rand::RngExt;
 use rand::rngs::StdRng;
 use sixbells_checker::datum::Datum;
-use sixbells_checker::model::{Queue, QueueInput, QueueOutput};
+use sixbells_checker::linearizable::{Decision, NEVER};
+use sixbells_checker::model::{Model, Queue, QueueInput, QueueOutput};
 
-use crate::history::{Made, Shape};
+use crate::history::{Made, Shape, object};
 use crate::story::{Told, count, large, small};
 
 type Calls = Vec<Made<QueueInput, QueueOutput>>;
@@ -80,6 +81,30 @@ fn a_queue_is_judged_as_every_order_would() {
     let tally = small(count(), told);
     println!("queue: {tally:?}");
     tally.says_much();
+}
+
+/// One dequeue that nobody knows about can have taken one of two elements left behind, so it and both
+/// belong to the argument.
+#[test]
+fn crashed_dequeues_are_counted_against_what_they_may_have_taken() {
+    let call = |input, output, invoked, returned| Made { input, output, invoked, returned };
+    let enqueue =
+        |element, invoked| call(QueueInput::Enqueue(datum(element)), None, invoked, invoked + 1);
+    let taken = |element| Some(QueueOutput::Element(datum(element)));
+    let calls = [
+        call(QueueInput::Dequeue, None, 0, NEVER),
+        enqueue(1, 1),
+        enqueue(2, 3),
+        enqueue(3, 5),
+        call(QueueInput::Dequeue, taken(3), 7, 8),
+    ];
+    let Some(Decision::Contradiction(found)) = Queue::new().decide(&object(&calls)) else {
+        panic!("there is no order");
+    };
+    assert_eq!(found.calls, [0, 1, 2, 3, 4]);
+    let one_less = [&calls[..2], &calls[3..]].concat();
+    let decision = Queue::new().decide(&object(&one_less));
+    assert!(matches!(decision, Some(Decision::Order(_))), "{decision:?}");
 }
 
 #[test]
