@@ -1,9 +1,16 @@
 //! Locks held by two at once, released by nobody or twice, and tokens out of order.
+//!
+//! A working lock decides which calls there are; then calls are dropped, turned round or moved in
+//! time, or all of them are noise, and procedure and judge are compared. The same for a lock with
+//! tokens, where tokens are changed too. What chance hardly ever makes is told by name.
 
 use rand::RngExt;
 use rand::rngs::StdRng;
+use sixbells_checker::history::{Outcome, Value};
 use sixbells_checker::linearizable::{Decision, NEVER};
-use sixbells_checker::model::{FencedInput, FencedMutex, Model, Mutex, MutexInput};
+use sixbells_checker::model::{
+    Action, FencedInput, FencedMutex, HistoryModel, Model, Mutex, MutexInput,
+};
 
 use crate::history::{Made, Shape, object};
 use crate::story::{Told, count, large, small};
@@ -202,4 +209,20 @@ fn a_hundred_thousand_calls_on_a_lock_take_milliseconds() {
     std::mem::swap(&mut one.output, &mut other.output);
     let illegal = large(&told(twice), false);
     println!("fenced mutex of 100,000 calls: legal {legal} ms, tokens swapped {illegal} ms");
+}
+
+#[test]
+fn a_token_is_read_from_what_real_locks_answer() {
+    let mut model = FencedMutex::new();
+    let mut told = |f, input: Value, value: Value| {
+        model.read(&Action { f, input: &input, value: &value, outcome: Outcome::Ok })
+    };
+    let map = Value::Map([(Value::Keyword("fence".into()), Value::Int(17))].into());
+    for value in [Value::Int(17), Value::pair("client", 17), map] {
+        let acquired = (FencedInput::Acquire, Some(17));
+        assert_eq!(told("acquire", Value::Nil, value.clone()), Ok(acquired));
+        let released = (FencedInput::Release(17), None);
+        assert_eq!(told("unlock", value, Value::Nil), Ok(released));
+    }
+    assert!(told("release", Value::Nil, Value::Nil).unwrap_err().contains("integer token"));
 }

@@ -1,12 +1,17 @@
 //! Queues: elements lost, invented, doubled, overtaken, too early; and empty when they were not.
+//!
+//! A working queue answers, crashed calls among it; then answers are changed or swapped, calls are
+//! dropped or moved in time, and procedure and judge are compared. Long queues and short ones both
+//! matter: on a short one most dequeues find nothing.
 
 use std::collections::VecDeque;
 
 use rand::RngExt;
 use rand::rngs::StdRng;
 use sixbells_checker::datum::Datum;
+use sixbells_checker::history::{Outcome, Value};
 use sixbells_checker::linearizable::{Decision, NEVER};
-use sixbells_checker::model::{Model, Queue, QueueInput, QueueOutput};
+use sixbells_checker::model::{Action, HistoryModel, Model, Queue, QueueInput, QueueOutput};
 
 use crate::history::{Made, Shape, object};
 use crate::story::{Told, count, large, small};
@@ -125,4 +130,20 @@ fn a_hundred_thousand_calls_on_a_queue_take_milliseconds() {
         let illegal = large(&told(calls), false);
         println!("{name} queue of 100,000 calls: legal {legal} ms, two swapped {illegal} ms");
     }
+}
+
+#[test]
+fn a_dequeue_of_nothing_is_an_answer_and_a_drain_is_none() {
+    let mut model = Queue::new();
+    let mut told = |f, value: Value, outcome| {
+        model.read(&Action { f, input: &Value::Nil, value: &value, outcome })
+    };
+    let empty = Some(QueueOutput::Empty);
+    assert_eq!(told("dequeue", Value::Nil, Outcome::Ok).unwrap().1, empty);
+    assert_eq!(told("poll", Value::Keyword("empty".into()), Outcome::Ok).unwrap().1, empty);
+    assert_eq!(told("dequeue", Value::Nil, Outcome::Info).unwrap().1, None);
+    let taken = Some(QueueOutput::Element(datum(5)));
+    assert_eq!(told("deq", Value::Int(5), Outcome::Ok).unwrap().1, taken);
+    assert!(told("enqueue", Value::Nil, Outcome::Ok).unwrap_err().contains("empty"));
+    assert!(told("drain", Value::Nil, Outcome::Ok).unwrap_err().contains("each"));
 }
