@@ -1,4 +1,9 @@
 //! Lists and strings that only grow: elements lost, invented, doubled, reordered, stale and early.
+//!
+//! A working list answers, then one answer or time is changed, and procedure and judge are compared.
+//! The strings are the same histories written together, with elements of which none begins another;
+//! some reads of them end within an element. The model, which keeps only what was read, is compared
+//! with a list that keeps everything.
 
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -173,6 +178,27 @@ fn a_hundred_thousand_appends_take_milliseconds() {
     plain.push(Made { input: None, output: Some(vec![]), invoked: last, returned: last + 9 });
     let illegal = large(&modelled(AppendList::new(), false, &plain), false);
     println!("append of 100,000 calls: legal {legal} ms, with one stale read {illegal} ms");
+}
+
+/// Ten thousand appends, each followed by a read of everything: what the model keeps of fifty million
+/// elements read is the longest list.
+#[test]
+fn reads_of_a_growing_list_take_the_room_of_the_longest() {
+    let many: i64 = if cfg!(debug_assertions) { 1_000 } else { 10_000 };
+    let mut model = AppendList::new();
+    let mut list = Vec::new();
+    let mut calls = Vec::new();
+    for (element, at) in (0..many).zip((0_u64..).step_by(4)) {
+        list.push(Value::Int(element));
+        let append = AppendAction::Append(model.element(&Value::Int(element)));
+        let seen = model.seen(&Value::Vector(list.clone())).expect("a list");
+        for (action, output, at) in [(append, None, at), (AppendAction::Read, Some(seen), at + 2)] {
+            let input = AppendInput { key: Datum::NIL, action };
+            calls.push(Made { input, output, invoked: at, returned: at + 1 });
+        }
+    }
+    let milliseconds = large(&Told { model, calls, covered: true }, true);
+    println!("append, {many} reads of all: {milliseconds} ms");
 }
 
 #[test]

@@ -1,10 +1,18 @@
 //! Locks held by two at once, released by nobody or twice, and tokens out of order.
+//!
+//! A working lock decides which calls there are; then calls are dropped, turned round or moved in
+//! time, or all of them are noise, and procedure and judge are compared. The same for a lock with
+//! tokens, where tokens are changed too. What chance hardly ever makes is told by name.
 
 use rand::RngExt;
 use rand::rngs::StdRng;
-use sixbells_checker::model::{FencedInput, FencedMutex, Mutex, MutexInput};
+use sixbells_checker::history::{Outcome, Value};
+use sixbells_checker::linearizable::{Decision, NEVER};
+use sixbells_checker::model::{
+    Action, FencedInput, FencedMutex, HistoryModel, Model, Mutex, MutexInput,
+};
 
-use crate::history::{Made, Shape};
+use crate::history::{Made, Shape, object};
 use crate::story::{Told, count, large, small};
 
 type Plain = Vec<Made<MutexInput, ()>>;
@@ -44,6 +52,13 @@ fn spoil_time<I, O>(rng: &mut StdRng, call: &mut Made<I, O>) {
 fn plain(rng: &mut StdRng) -> Told<Mutex> {
     let shape = Shape::small(rng);
     let (mut calls, _) = working(rng, shape);
+    // Now and then nothing but noise: an acquire that another call forces to stand early is rare.
+    if rng.random_bool(0.3) {
+        for call in &mut calls {
+            call.input = [MutexInput::Acquire, MutexInput::Release][rng.random_range(0..2)];
+            spoil_time(rng, call);
+        }
+    }
     for _ in 0..[0, 0, 1, 1, 2][rng.random_range(0..5)] {
         let at = rng.random_range(0..calls.len());
         match rng.random_range(0..4) {
@@ -101,6 +116,74 @@ fn a_lock_with_tokens_is_judged_as_every_order_would() {
     tally.says_much();
 }
 
+/// The calls that contradict each other, in a history of calls in the order of their invocation.
+fn contradicting(calls: &[(MutexInput, u64, u64)]) -> Vec<u32> {
+    let made = calls.iter().map(|(input, invoked, returned)| Made {
+        input: *input,
+        output: None,
+        invoked: *invoked,
+        returned: *returned,
+    });
+    let made: Plain = made.collect();
+    let Some(Decision::Contradiction(found)) = Mutex::new().decide(&object(&made)) else {
+        panic!("there is no order");
+    };
+    let mut calls = found.calls;
+    calls.sort_unstable();
+    calls
+}
+
+/// In these no span of time is short of calls: the acquire that ends at 10 must come first, for the
+/// release that ends at 5 needs it, and is missing later. They are so rare that noise hardly ever
+/// makes them, so what is left out of their contradiction is told here.
+#[test]
+fn what_counting_cannot_explain_is_told_from_the_last_idle_moment() {
+    use MutexInput::{Acquire, Release};
+    let core = [
+        (Release, 2, 5),
+        (Release, 4, NEVER),
+        (Acquire, 4, 10),
+        (Acquire, 7, 8),
+        (Acquire, 9, 9),
+        (Release, 10, 13),
+        (Release, 13, 15),
+    ];
+    let after = |first: &[_]| contradicting(&[first, &core].concat());
+    assert_eq!(after(&[]), [0, 1, 2, 3, 4, 5, 6]);
+    assert_eq!(after(&[(Acquire, 0, 0), (Release, 1, 1)]), [2, 3, 4, 5, 6, 7, 8]);
+    // A release that touches the first of them may stand among them.
+    assert_eq!(after(&[(Acquire, 0, 0), (Release, 1, 2)]), [0, 1, 2, 3, 4, 5, 6, 7, 8]);
+    // Nothing was under way at 2, but the lock was held.
+    let held = [
+        (Acquire, 0, 1),
+        (Release, 3, NEVER),
+        (Acquire, 5, 5),
+        (Acquire, 5, NEVER),
+        (Release, 6, 6),
+        (Release, 6, 7),
+        (Acquire, 13, 13),
+        (Acquire, 13, 14),
+    ];
+    assert_eq!(contradicting(&held), [0, 1, 2, 3, 4, 5, 6, 7]);
+}
+
+/// One acquire that nobody knows about can have got one of two tokens that nobody else got.
+#[test]
+fn crashed_acquires_are_counted_against_the_tokens_they_may_have_got() {
+    let call = |input, invoked, returned| Made { input, output: None, invoked, returned };
+    let calls: Fenced = vec![
+        call(FencedInput::Acquire, 1, NEVER),
+        call(FencedInput::Release(1), 2, 3),
+        call(FencedInput::Release(2), 4, 5),
+    ];
+    let Some(Decision::Contradiction(found)) = FencedMutex::new().decide(&object(&calls)) else {
+        panic!("there is no order");
+    };
+    assert_eq!(found.calls, [0, 1, 2]);
+    let decision = FencedMutex::new().decide(&object(&calls[..2]));
+    assert_eq!(decision, Some(Decision::Order(vec![0, 1])));
+}
+
 #[test]
 fn a_hundred_thousand_calls_on_a_lock_take_milliseconds() {
     let mut rng = crate::history::random(1);
@@ -126,4 +209,20 @@ fn a_hundred_thousand_calls_on_a_lock_take_milliseconds() {
     std::mem::swap(&mut one.output, &mut other.output);
     let illegal = large(&told(twice), false);
     println!("fenced mutex of 100,000 calls: legal {legal} ms, tokens swapped {illegal} ms");
+}
+
+#[test]
+fn a_token_is_read_from_what_real_locks_answer() {
+    let mut model = FencedMutex::new();
+    let mut told = |f, input: Value, value: Value| {
+        model.read(&Action { f, input: &input, value: &value, outcome: Outcome::Ok })
+    };
+    let map = Value::Map([(Value::Keyword("fence".into()), Value::Int(17))].into());
+    for value in [Value::Int(17), Value::pair("client", 17), map] {
+        let acquired = (FencedInput::Acquire, Some(17));
+        assert_eq!(told("acquire", Value::Nil, value.clone()), Ok(acquired));
+        let released = (FencedInput::Release(17), None);
+        assert_eq!(told("unlock", value, Value::Nil), Ok(released));
+    }
+    assert!(told("release", Value::Nil, Value::Nil).unwrap_err().contains("integer token"));
 }

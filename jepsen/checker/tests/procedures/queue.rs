@@ -1,13 +1,19 @@
 //! Queues: elements lost, invented, doubled, overtaken, too early; and empty when they were not.
+//!
+//! A working queue answers, crashed calls among it; then answers are changed or swapped, calls are
+//! dropped or moved in time, and procedure and judge are compared. Long queues and short ones both
+//! matter: on a short one most dequeues find nothing.
 
 use std::collections::VecDeque;
 
 use rand::RngExt;
 use rand::rngs::StdRng;
 use sixbells_checker::datum::Datum;
-use sixbells_checker::model::{Queue, QueueInput, QueueOutput};
+use sixbells_checker::history::{Outcome, Value};
+use sixbells_checker::linearizable::{Decision, NEVER};
+use sixbells_checker::model::{Action, HistoryModel, Model, Queue, QueueInput, QueueOutput};
 
-use crate::history::{Made, Shape};
+use crate::history::{Made, Shape, object};
 use crate::story::{Told, count, large, small};
 
 type Calls = Vec<Made<QueueInput, QueueOutput>>;
@@ -82,6 +88,30 @@ fn a_queue_is_judged_as_every_order_would() {
     tally.says_much();
 }
 
+/// One dequeue that nobody knows about can have taken one of two elements left behind, so it and both
+/// belong to the argument.
+#[test]
+fn crashed_dequeues_are_counted_against_what_they_may_have_taken() {
+    let call = |input, output, invoked, returned| Made { input, output, invoked, returned };
+    let enqueue =
+        |element, invoked| call(QueueInput::Enqueue(datum(element)), None, invoked, invoked + 1);
+    let taken = |element| Some(QueueOutput::Element(datum(element)));
+    let calls = [
+        call(QueueInput::Dequeue, None, 0, NEVER),
+        enqueue(1, 1),
+        enqueue(2, 3),
+        enqueue(3, 5),
+        call(QueueInput::Dequeue, taken(3), 7, 8),
+    ];
+    let Some(Decision::Contradiction(found)) = Queue::new().decide(&object(&calls)) else {
+        panic!("there is no order");
+    };
+    assert_eq!(found.calls, [0, 1, 2, 3, 4]);
+    let one_less = [&calls[..2], &calls[3..]].concat();
+    let decision = Queue::new().decide(&object(&one_less));
+    assert!(matches!(decision, Some(Decision::Order(_))), "{decision:?}");
+}
+
 #[test]
 fn a_hundred_thousand_calls_on_a_queue_take_milliseconds() {
     let mut rng = crate::history::random(1);
@@ -100,4 +130,20 @@ fn a_hundred_thousand_calls_on_a_queue_take_milliseconds() {
         let illegal = large(&told(calls), false);
         println!("{name} queue of 100,000 calls: legal {legal} ms, two swapped {illegal} ms");
     }
+}
+
+#[test]
+fn a_dequeue_of_nothing_is_an_answer_and_a_drain_is_none() {
+    let mut model = Queue::new();
+    let mut told = |f, value: Value, outcome| {
+        model.read(&Action { f, input: &Value::Nil, value: &value, outcome })
+    };
+    let empty = Some(QueueOutput::Empty);
+    assert_eq!(told("dequeue", Value::Nil, Outcome::Ok).unwrap().1, empty);
+    assert_eq!(told("poll", Value::Keyword("empty".into()), Outcome::Ok).unwrap().1, empty);
+    assert_eq!(told("dequeue", Value::Nil, Outcome::Info).unwrap().1, None);
+    let taken = Some(QueueOutput::Element(datum(5)));
+    assert_eq!(told("deq", Value::Int(5), Outcome::Ok).unwrap().1, taken);
+    assert!(told("enqueue", Value::Nil, Outcome::Ok).unwrap_err().contains("empty"));
+    assert!(told("drain", Value::Nil, Outcome::Ok).unwrap_err().contains("each"));
 }

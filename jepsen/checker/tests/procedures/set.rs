@@ -1,11 +1,16 @@
 //! Sets that only grow: elements lost, invented, doubled, stale, early and out of order.
+//!
+//! A working set answers, then one answer or time is changed, and procedure and judge are compared.
+//! A set with a remove is told now and then, which the procedure must leave to the search. How the
+//! elements of a set that is never read as a whole fall apart has a test of its own.
 
 use std::collections::BTreeSet;
 
 use rand::RngExt;
 use rand::rngs::StdRng;
 use sixbells_checker::datum::Datum;
-use sixbells_checker::model::{Set, SetInput, SetOutput};
+use sixbells_checker::history::{Outcome, Value};
+use sixbells_checker::model::{Action, HistoryModel, Model, Set, SetInput, SetOutput};
 
 use crate::history::{Made, Shape};
 use crate::story::{Told, count, large, small};
@@ -78,6 +83,33 @@ fn a_growing_set_is_judged_as_every_order_would() {
     let tally = small(count(), told);
     println!("set: {tally:?}");
     tally.says_much();
+}
+
+/// Without reads of the whole, each element is an object; the first read of the whole makes it one.
+#[test]
+fn elements_are_objects_until_the_set_is_read_as_a_whole() {
+    let mut model = Set::by_element();
+    let told = |model: &mut Set, f, input: Value, value: Value| {
+        model.read(&Action { f, input: &input, value: &value, outcome: Outcome::Ok })
+    };
+    let (seven, asked) = (Value::Int(7), Value::pair(7, Value::Nil));
+    let (add, none) = told(&mut model, "add", seven.clone(), seven.clone()).unwrap();
+    let (remove, _) = told(&mut model, "delete", Value::Int(8), Value::Nil).unwrap();
+    let answered = Value::pair(7, Value::Bool(true));
+    let (contains, held) = told(&mut model, "contains", asked, answered).unwrap();
+    assert_eq!((none, held.clone()), (None, Some(SetOutput::Held(true))));
+    assert_eq!(told(&mut model, "has", seven.clone(), Value::Bool(true)).unwrap().1, held);
+    assert!(told(&mut model, "has", seven, Value::Int(3)).unwrap_err().contains("true or false"));
+    assert_eq!(model.key(&add), model.key(&contains));
+    assert_ne!(model.key(&add), model.key(&remove));
+    let effect = |model: &Set, input, output| model.effect(input, output).expect("a register");
+    let (writes, observes) = (effect(&model, &add, None), effect(&model, &contains, held.as_ref()));
+    assert_eq!((writes.writes, observes.writes), (observes.observes, None));
+    let all = Value::Vector(vec![Value::Int(9), Value::Int(7)]);
+    let (_, seen) = told(&mut model, "read", Value::Nil, all).unwrap();
+    assert_eq!(seen, Some(SetOutput::all([datum(7), datum(9)])));
+    assert_eq!(model.key(&add), model.key(&remove));
+    assert_eq!(model.effect(&add, None), None);
 }
 
 #[test]

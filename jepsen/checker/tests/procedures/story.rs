@@ -89,8 +89,10 @@ fn judged<M: Model>(told: &Told<M>, tally: &mut Tally) -> Result<(), String> {
                     return Err(format!("speaks of a call that is not shown: {contradiction:?}"));
                 }
             }
-            let shown = |call: usize| calls.iter().any(|shown| *shown as usize == call);
-            match judge::possible_with(&told.model, &object.calls, &shown) {
+            let required = |call: usize| {
+                object.calls[call].happened() && calls.iter().any(|shown| *shown as usize == call)
+            };
+            match judge::possible_with(&told.model, &object.calls, &required) {
                 true => Err(format!("the others can make it possible: {contradiction:?}")),
                 false => Ok(()),
             }

@@ -3,7 +3,7 @@
 //! Operations: `acquire` (`lock`) and `release` (`unlock`), each of which is `ok` only if it took
 //! effect. As with Jepsen, a lock does not know who holds it: acquires and releases alternate, and
 //! what the operations carry does not count. A lock whose acquires hand out tokens says more, and is
-//! a [`FencedMutex`](super::FencedMutex).
+//! a [`FencedMutex`].
 //!
 //! [`alternation`] decides it in O(n log n), whatever overlaps or crashed.
 

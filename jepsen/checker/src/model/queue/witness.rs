@@ -7,8 +7,8 @@
 //! 1. An element is *free* at an empty moment p if its dequeue may have begun and its enqueue not
 //!    ended by p: both go to p itself, behind the dequeues that found nothing, and disturb nobody.
 //!    Any other element lies, as a whole, before p or after it, since at p it was not surely there.
-//!    So the empty moments cut the history into stretches, and what is cut off an element's moments
-//!    does not put it before or after another than it was.
+//!    So the empty moments cut the history into stretches: a call of one can take effect before the
+//!    moment at which the stretch ends, and precedes no call of the stretches before.
 //! 2. In a stretch, a comes before b if e(a) -> e(b) or d(a) -> d(b). Each of the two relations is an
 //!    interval order, so if e(a) -> e(b) and e(c) -> e(d), also e(a) -> e(d) or e(c) -> e(b). A
 //!    shortest cycle through both would thus be one of two elements, which is the pattern
@@ -51,18 +51,12 @@ pub(super) fn order(elements: Vec<Element>, mut empty: Vec<(u64, u32)>) -> Vec<u
     moments.dedup();
     let mut stretches: Vec<Vec<Element>> = vec![Vec::new(); moments.len() + 1];
     let mut free: Vec<Vec<Element>> = vec![Vec::new(); moments.len()];
-    for mut element in elements {
+    for element in elements {
         let at = moments.partition_point(|moment| *moment < element.dequeued.0);
-        match moments.get(at) {
-            Some(moment) if *moment <= element.enqueued.1 => {
-                free[at].push(element);
-                continue;
-            }
-            Some(moment) => element.dequeued.1 = element.dequeued.1.min(*moment),
-            None => {}
-        }
-        if let Some(before) = at.checked_sub(1) {
-            element.enqueued.0 = element.enqueued.0.max(moments[before]);
+        let free_then = moments.get(at).is_some_and(|moment| *moment <= element.enqueued.1);
+        if free_then {
+            free[at].push(element);
+            continue;
         }
         stretches[at].push(element);
     }
