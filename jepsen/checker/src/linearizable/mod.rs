@@ -40,6 +40,8 @@ mod scratch;
 mod search;
 mod shrink;
 mod ties;
+#[cfg(test)]
+mod ties_differential;
 mod touch;
 mod verify;
 mod zones;
