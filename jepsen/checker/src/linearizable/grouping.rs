@@ -3,7 +3,8 @@
 //! One pass names the objects and counts their calls, a second one puts each call where it belongs:
 //! both walk the history from front to back, which is what memory is fast at.
 //!
-//! Invariants: the calls of an object stand by invocation, and as in the history where that is equal;
+//! Invariants: the calls of an object stand by invocation, then as `ties` tells them apart, then as in
+//! the history;
 //! crashed calls that only read are left out, and so are objects of which nothing is known to have
 //! happened: neither has anything to say.
 
@@ -11,6 +12,8 @@ use hashbrown::HashMap;
 use rustc_hash::FxBuildHasher;
 
 use super::machine::number;
+use super::object::NEVER;
+use super::ties;
 use super::touch::Touch;
 use crate::call::Call;
 use crate::model::Model;
@@ -23,7 +26,7 @@ pub(super) struct Grouping<K> {
     ends: Vec<usize>,
     /// Calls by their position in the history.
     pub(super) members: Vec<u32>,
-    /// By object: whether some process made a call at the instant when its last one returned.
+    /// By object: whether some process made a call at the instant when an earlier one of it returned.
     coarse: Vec<bool>,
     in_order: bool,
 }
@@ -72,14 +75,13 @@ impl<K: Clone + Eq + std::hash::Hash> Grouping<K> {
             let size = &mut sizes[object as usize];
             *size = (size.0 + 1, size.1 || call.returned.is_some());
             owners.push(object);
-            let returned = call.returned.unwrap_or(u64::MAX);
-            let before = last.replace(call.process, (returned, object));
-            grouping.coarse[object as usize] |= before == Some((call.invoked, object));
+            grouping.coarse[object as usize] |= last.note(call, object);
         }
         grouping.place(&owners, &sizes);
         if !grouping.in_order {
             grouping.sort(calls);
         }
+        grouping.sort_instants(calls);
         Ok(grouping)
     }
 
@@ -108,6 +110,19 @@ impl<K: Clone + Eq + std::hash::Hash> Grouping<K> {
         for end in &self.ends {
             self.members[begin..*end].sort_by_key(|call| (calls[*call as usize].invoked, *call));
             begin = *end;
+        }
+    }
+
+    /// Puts the calls of one instant, where times do not say all, as [`ties`] tells them apart.
+    fn sort_instants<I, O>(&mut self, calls: &[Call<I, O>]) {
+        for object in (0..self.keys.len()).filter(|object| self.coarse[*object]) {
+            let range = self.range(object);
+            let members = &mut self.members[range];
+            let ranks = ties::rank(&times(calls, members));
+            let mut ranked: Vec<(u64, u32)> =
+                ranks.spans.iter().map(|span| span.0).zip(members.iter().copied()).collect();
+            ranked.sort_by_key(|(rank, _)| *rank);
+            members.iter_mut().zip(ranked).for_each(|(member, (_, call))| *member = call);
         }
     }
 
@@ -161,31 +176,68 @@ fn well_formed<I, O>(at: usize, call: &Call<I, O>) -> Result<(), String> {
     if returned.is_some_and(|returned| returned < invoked) {
         return Err(format!("call {at} of process {process} returned before it was invoked"));
     }
-    if invoked >= u64::MAX - 1 {
+    if invoked >= u64::MAX - 1 || returned.is_some_and(|returned| returned >= u64::MAX - 1) {
         return Err(format!("call {at} of process {process} has no time"));
     }
     Ok(())
 }
 
-/// By process: when its last call returned, and of which object it was. Most process ids are small.
+/// Process, invocation and return of each of these calls, for [`ties::rank`].
+pub(super) fn times<I, O>(calls: &[Call<I, O>], members: &[u32]) -> Vec<(u64, u64, u64)> {
+    let call = |at: &u32| &calls[*at as usize];
+    let time = |call: &Call<I, O>| (call.process, call.invoked, call.returned.unwrap_or(NEVER));
+    members.iter().map(call).map(time).collect()
+}
+
+/// The last call of a process that returned.
+#[derive(Clone, Copy)]
+struct Last {
+    returned: u64,
+    object: u32,
+    /// Whether it took no time, and began at the instant when the one before it returned.
+    within: bool,
+}
+
+/// By process: its last call that returned. Most process ids are small.
 #[derive(Default)]
 struct LastReturns {
-    small: Vec<Option<(u64, u32)>>,
-    large: HashMap<u64, (u64, u32), FxBuildHasher>,
+    small: Vec<Option<Last>>,
+    large: HashMap<u64, Last, FxBuildHasher>,
 }
 
 /// Process ids below this one have a place of their own.
 const SMALL_MAX: u64 = 1 << 16;
 
 impl LastReturns {
-    fn replace(&mut self, process: u64, last: (u64, u32)) -> Option<(u64, u32)> {
+    /// Notes a call; whether its process may have ended another one of the object at the instant when
+    /// it began.
+    fn note<I, O>(&mut self, call: &Call<I, O>, object: u32) -> bool {
+        let before = self.get(call.process).filter(|last| last.returned == call.invoked);
+        if let Some(returned) = call.returned {
+            let within = before.is_some() && returned == call.invoked;
+            self.insert(call.process, Last { returned, object, within });
+        }
+        before.is_some_and(|last| last.object == object || last.within)
+    }
+
+    fn get(&self, process: u64) -> Option<Last> {
+        match usize::try_from(process) {
+            Ok(at) if process < SMALL_MAX => self.small.get(at).copied().flatten(),
+            _ => self.large.get(&process).copied(),
+        }
+    }
+
+    fn insert(&mut self, process: u64, last: Last) {
         let at = match usize::try_from(process) {
             Ok(at) if process < SMALL_MAX => at,
-            _ => return self.large.insert(process, last),
+            _ => {
+                self.large.insert(process, last);
+                return;
+            }
         };
         if self.small.len() <= at {
             self.small.resize(at + 1, None);
         }
-        self.small[at].replace(last)
+        self.small[at] = Some(last);
     }
 }

@@ -243,10 +243,7 @@ impl<M: Model> Judge<'_, M> {
             .collect();
         let mut before = BTreeMap::new();
         if self.grouping.is_coarse(object) {
-            let times: Vec<_> = members()
-                .map(|call| (call.process, call.invoked, call.returned.unwrap_or(NEVER)))
-                .collect();
-            let ranks = ties::rank(&times);
+            let ranks = ties::rank(&grouping::times(self.calls, self.grouping.members(object)));
             for (call, span) in calls.iter_mut().zip(&ranks.spans) {
                 (call.invoked, call.returned) = *span;
             }

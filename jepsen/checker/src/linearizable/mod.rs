@@ -43,6 +43,8 @@ mod search;
 mod shrink;
 mod stream;
 mod ties;
+#[cfg(test)]
+mod ties_differential;
 mod touch;
 mod verify;
 mod zones;

@@ -28,13 +28,14 @@ pub(super) fn rank(calls: &[(u64, u64, u64)]) -> Ranks {
     // By instant: the pairs of calls that touch there.
     let mut touching: BTreeMap<u64, Vec<(u32, u32)>> = BTreeMap::new();
     for (at, &(process, invoked, returned)) in (0_u32..).zip(calls) {
-        if let Some(before) = last.insert(process, at)
-            && calls[before as usize].2 == invoked
+        if let Some(before) = last.get(&process)
+            && calls[*before as usize].2 == invoked
         {
-            touching.entry(invoked).or_default().push((before, at));
+            touching.entry(invoked).or_default().push((*before, at));
         }
-        if returned == NEVER {
-            last.remove(&process);
+        // Nothing waits for a call that may never happen.
+        if returned != NEVER {
+            last.insert(process, at);
         }
     }
     let mut before = BTreeMap::new();

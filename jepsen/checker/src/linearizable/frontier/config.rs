@@ -7,6 +7,7 @@
 
 use std::hash::{Hash, Hasher};
 
+use super::super::machine::NOWHERE;
 use super::bits::Bits;
 
 /// What the future depends on, and beside it how it came about.
@@ -61,5 +62,40 @@ impl<const L: usize, const N: usize> Hash for Config<L, N> {
         self.fresh.hash(hasher);
         self.optional.hash(hasher);
         self.used.hash(hasher);
+    }
+}
+
+/// Keeps `width` configurations, of each state the most promising ones. They stand by state and rank.
+pub(super) fn narrow<const L: usize, const N: usize>(
+    configs: &mut Vec<Config<L, N>>,
+    width: usize,
+) {
+    // Those of equal place within their states come together.
+    let mut places = Vec::with_capacity(configs.len());
+    let mut place = (NOWHERE, 0_u32);
+    for (at, config) in configs.iter().enumerate() {
+        place = match place.0 == config.state {
+            true => (config.state, place.1 + 1),
+            false => (config.state, 0),
+        };
+        places.push((place.1, config.rank(), at));
+    }
+    places.sort_unstable();
+    places.truncate(width);
+    let mut kept: Vec<usize> = places.into_iter().map(|(_, _, at)| at).collect();
+    kept.sort_unstable();
+    *configs = kept.into_iter().map(|at| configs[at]).collect();
+}
+
+/// Where the call in this slot is optional, decides: it is in the past, unseen, or still to come.
+pub(super) fn settle<const L: usize, const N: usize>(configs: &mut Vec<Config<L, N>>, slot: usize) {
+    for at in 0..configs.len() {
+        let config = &mut configs[at];
+        if config.optional.has(slot) {
+            config.optional = config.optional.without(&Bits::one(slot));
+            let mut still_to_come = *config;
+            still_to_come.fresh.insert(slot);
+            configs.push(still_to_come);
+        }
     }
 }

@@ -84,7 +84,9 @@ struct Mode {
 }
 
 impl<'a, M: Machine> Frontier<'a, M> {
-    /// `before` holds pairs of calls in flight at one instant of which the one must come first.
+    /// `before` holds pairs of calls in flight at one instant of which the one must come first. Where
+    /// the second crashed, the pair is not looked at: what is impossible is so all the more, and an
+    /// order may not hold.
     pub(super) fn new(machine: M, calls: &'a [Timed], before: &'a BTreeMap<u32, u32>) -> Self {
         let (events, spans) = line_up(calls);
         let on_demand = Crashed::new(calls, &spans, &machine);

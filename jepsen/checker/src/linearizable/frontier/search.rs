@@ -7,7 +7,7 @@ use rustc_hash::FxBuildHasher;
 
 use super::super::machine::{Machine, NOWHERE, Timed};
 use super::bits::Bits;
-use super::config::Config;
+use super::config::{Config, narrow, settle};
 use super::crashed::Crashed;
 use super::path::{Effected, ROOT, Steps};
 use super::window::Window;
@@ -185,6 +185,9 @@ impl<'a, M: Machine, const L: usize, const N: usize> Search<'a, M, L, N> {
             self.window.put_after(slot, first);
         }
         self.slots[call as usize] = slot;
+        if let Some(first) = first {
+            self.settle(first);
+        }
         for config in &mut self.configs {
             config.fresh.insert(slot);
         }
@@ -192,6 +195,17 @@ impl<'a, M: Machine, const L: usize, const N: usize> Search<'a, M, L, N> {
             self.order_reads(budget)?;
         }
         Ok(true)
+    }
+
+    /// From now on it matters where this call stands, since another waits for it: in the past, unseen,
+    /// or still to come.
+    fn settle(&mut self, slot: usize) {
+        settle(&mut self.configs, slot);
+        if self.configs.len() > self.width.saturating_mul(EFFORT) {
+            self.cut = true;
+            self.configs.sort_by_key(Config::rank);
+            self.configs.truncate(self.width);
+        }
     }
 
     /// Orders the reads that agree with the state, in every configuration.
@@ -221,7 +235,7 @@ impl<'a, M: Machine, const L: usize, const N: usize> Search<'a, M, L, N> {
                     config.fresh = config.fresh.without(&Bits::one(read));
                     observed = true;
                     // Others may have waited for it.
-                    again = self.window.has_turns();
+                    again = !self.window.bound().is_empty();
                 }
             }
             if !again {
@@ -251,7 +265,7 @@ impl<'a, M: Machine, const L: usize, const N: usize> Search<'a, M, L, N> {
         for config in searched {
             self.search(config, slot, budget)?;
         }
-        let waited = self.window.has_turns();
+        let waited = !self.window.bound().is_empty();
         self.window.leave(slot);
         self.prune(budget)?;
         if waited { self.order_reads(budget) } else { Ok(()) }
@@ -321,7 +335,7 @@ impl<'a, M: Machine, const L: usize, const N: usize> Search<'a, M, L, N> {
             // One that must happen anyway stands in for one that may, which can still come later.
             let stands_in =
                 |other: usize| self.calls[self.window.call(other) as usize].class == class;
-            if tried.members().any(stands_in) {
+            if tried.without(self.window.bound()).members().any(stands_in) {
                 continue;
             }
             next.uses += 1;
@@ -351,22 +365,17 @@ impl<'a, M: Machine, const L: usize, const N: usize> Search<'a, M, L, N> {
             return Ok(());
         }
         config.state = state;
-        // What must come after this call is not in the past yet, and not put there by it.
-        let later = match what {
-            Effected::Call(call) => self.window.waiting_for(self.slots[call as usize]),
-            Effected::Kind(_) => Bits::EMPTY,
-        };
-        let again = config.optional.and(&later);
-        config.optional = config.optional.without(&again);
         if overwrites {
-            let unseen = config.fresh.and(&self.window.writes).without(&later);
+            let bound = self.window.bound();
+            let unseen = config.fresh.and(&self.window.writes).without(bound);
             config.fresh = config.fresh.without(&unseen);
             config.optional = config.optional.or(&unseen);
         }
-        config.fresh = config.fresh.or(&again);
         let observed = self.observe(&mut config, budget)?;
         config.step = self.steps.add(what, self.event, config.step);
-        let idle = overwrites && !observed;
+        // One that others wait for was not for nothing: it lets them come.
+        let lets_come = matches!(what, Effected::Call(call) if self.is_bound(call));
+        let idle = overwrites && !observed && !lets_come;
         let (fresh, optional) = (config.fresh.has(slot), config.optional.has(slot));
         // What comes before the call ends with it: a step that did not concern it is no end.
         if !fresh && (waited || !optional) {
@@ -380,6 +389,10 @@ impl<'a, M: Machine, const L: usize, const N: usize> Search<'a, M, L, N> {
             self.open.push((idle, config));
         }
         Ok(())
+    }
+
+    fn is_bound(&self, call: u32) -> bool {
+        self.window.bound().has(self.slots[call as usize])
     }
 
     /// Whether the call in `slot` was still to be ordered before this step.
@@ -414,28 +427,9 @@ impl<'a, M: Machine, const L: usize, const N: usize> Search<'a, M, L, N> {
         }
         if self.configs.len() > self.width {
             self.cut = true;
-            self.narrow();
+            narrow(&mut self.configs, self.width);
         }
         Ok(())
-    }
-
-    /// Keeps `width` configurations, of each state the most promising ones.
-    fn narrow(&mut self) {
-        // They stand by state and rank: those of equal place within their states come together.
-        let mut places = Vec::with_capacity(self.configs.len());
-        let mut place = (NOWHERE, 0_u32);
-        for (at, config) in self.configs.iter().enumerate() {
-            place = match place.0 == config.state {
-                true => (config.state, place.1 + 1),
-                false => (config.state, 0),
-            };
-            places.push((place.1, config.rank(), at));
-        }
-        places.sort_unstable();
-        places.truncate(self.width);
-        let mut kept: Vec<usize> = places.into_iter().map(|(_, _, at)| at).collect();
-        kept.sort_unstable();
-        self.configs = kept.into_iter().map(|at| self.configs[at]).collect();
     }
 }
 

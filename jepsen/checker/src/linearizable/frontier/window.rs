@@ -12,7 +12,8 @@ pub(super) struct Window<const L: usize> {
     earlier: Vec<Bits<L>>,
     /// By slot: the one that must come before it, while it is in flight.
     after: Vec<Bits<L>>,
-    turns: usize,
+    /// The calls that wait for another, and those that are waited for.
+    bound: Bits<L>,
     free: Vec<usize>,
     pub(super) pending: Bits<L>,
     /// The ones that change nothing, and the ones that overwrite whatever is there.
@@ -27,7 +28,7 @@ impl<const L: usize> Window<L> {
             calls: vec![0; 64 * L],
             earlier: vec![Bits::EMPTY; 64 * L],
             after: vec![Bits::EMPTY; 64 * L],
-            turns: 0,
+            bound: Bits::EMPTY,
             free: (0..64 * L).rev().collect(),
             pending: Bits::EMPTY,
             reads: Bits::EMPTY,
@@ -83,42 +84,38 @@ impl<const L: usize> Window<L> {
             self.earlier[other] = self.earlier[other].without(&gone);
             if self.after[other].has(slot) {
                 self.after[other] = Bits::EMPTY;
-                self.turns -= 1;
             }
         }
+        self.after[slot] = Bits::EMPTY;
         self.free.push(slot);
+        if !self.bound.is_empty() {
+            self.bind();
+        }
     }
 
     /// Says that the one call must not be ordered before the other.
     pub(super) fn put_after(&mut self, slot: usize, first: usize) {
         self.after[slot] = Bits::one(first);
-        self.turns += 1;
+        self.bind();
     }
 
-    /// Whether some call waits for another.
-    pub(super) fn has_turns(&self) -> bool {
-        self.turns > 0
+    fn bind(&mut self) {
+        self.bound = Bits::EMPTY;
+        for slot in self.pending.members().filter(|slot| !self.after[*slot].is_empty()) {
+            self.bound.insert(slot);
+            self.bound = self.bound.or(&self.after[slot]);
+        }
     }
 
-    /// The calls that wait for this one, or for one that does.
-    pub(super) fn waiting_for(&self, slot: usize) -> Bits<L> {
-        let mut waiting = Bits::EMPTY;
-        if self.turns == 0 {
-            return waiting;
-        }
-        let mut waited_for = Bits::one(slot);
-        loop {
-            let waits = |other: &usize| !self.after[*other].and(&waited_for).is_empty();
-            let next = self.pending.without(&waiting).members().find(waits);
-            let Some(next) = next else { return waiting };
-            waiting.insert(next);
-            waited_for.insert(next);
-        }
+    /// The calls that wait for another, and those that are waited for: where they stand matters even
+    /// if nobody sees them.
+    pub(super) fn bound(&self) -> &Bits<L> {
+        &self.bound
     }
 
     /// Whether the call that must come before is ordered.
     pub(super) fn is_turn(&self, slot: usize, fresh: &Bits<L>) -> bool {
-        self.turns == 0 || self.after[slot].and(fresh).is_empty()
+        self.after[slot].and(fresh).is_empty()
     }
 
     pub(super) fn call(&self, slot: usize) -> u32 {
