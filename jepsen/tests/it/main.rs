@@ -10,6 +10,7 @@
 
 #[cfg(test)]
 mod checking;
+#[cfg(test)]
 mod generate;
 #[cfg(test)]
 mod histories;
