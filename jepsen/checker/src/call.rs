@@ -2,7 +2,7 @@
 //!
 //! A [`Call`] joins what was asked, what was answered, and when. Checkers eat slices of them;
 //! [`Recorder`](crate::recorder::Recorder) writes them down in a running program, and
-//! [`reading`](crate::reading) makes them of a history file.
+//! [`HistoryModel::calls`](crate::model::HistoryModel::calls) makes them of a history file.
 //!
 //! Invariants every slice of calls keeps, or the verdict is worth nothing:
 //! - calls that definitely did not happen are left out;

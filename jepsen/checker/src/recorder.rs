@@ -2,7 +2,7 @@
 //!
 //! One [`Recorder`] for a history, one [`Client`] for each thread or task. A client tells of a call
 //! before it is made and of its answer after it came; out come [`Call`]s for
-//! [`check`](crate::linearizable::check), with inputs and outputs of the test's own types.
+//! [`check`], with inputs and outputs of the test's own types.
 //!
 //! ```
 //! use std::sync::atomic::{AtomicU64, Ordering};

@@ -6,7 +6,7 @@
 //! 1. `witness`: replay `S` along the log. If every answer fits and the order agrees with real
 //!    time, the history is linearizable, and the log is the proof. The usual case, in one pass.
 //! 2. `spec`: otherwise look for any order at all, with `S` as the model of
-//!    [`linearizable`](super::linearizable). That decides the verdict, and finds the operations that
+//!    [`linearizable`]. That decides the verdict, and finds the operations that
 //!    contradict each other whatever the order.
 //! 3. `words` says what was wrong with the log's order.
 //!
