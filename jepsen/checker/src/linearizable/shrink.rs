@@ -37,9 +37,9 @@ const STEPS_MIN: u64 = 20_000;
 const CORE_TIME: Duration = Duration::from_secs(2);
 
 /// A minimal part of a small contradiction.
-pub(super) fn core(touches: &[Touch], initial: u64, core: &[u32]) -> Vec<u32> {
+pub(super) fn core(touches: &[Touch], initial: u64, core: &[u32], budget: &Budget) -> Vec<u32> {
     let part: Vec<Touch> = core.iter().map(|at| touches[*at as usize]).collect();
-    let mut budget = Budget::new(CORE_TIME, usize::MAX);
+    let mut budget = budget.slice(CORE_TIME);
     let smaller = registers(&part, initial, &BTreeMap::new(), NEVER, &mut budget);
     smaller.into_iter().map(|at| core[at as usize]).collect()
 }
@@ -94,11 +94,15 @@ impl<'a> Observers<'a> {
     fn without(&self, kept: &BTreeSet<u32>, part: &[u32]) -> BTreeSet<u32> {
         let mut rest = kept.clone();
         let mut gone: Vec<u32> = part.to_vec();
+        let mut unwritten: BTreeSet<u64> = BTreeSet::new();
         while let Some(removed) = gone.pop() {
             if !rest.remove(&removed) {
                 continue;
             }
-            if let Some(observers) = self.by_value.get(&self.touches[removed as usize].writes) {
+            let value = self.touches[removed as usize].writes;
+            if unwritten.insert(value)
+                && let Some(observers) = self.by_value.get(&value)
+            {
                 gone.extend(observers);
             }
         }
@@ -141,7 +145,8 @@ pub(super) fn calls<M: Model>(
         matches!(found, Ok((opaque::Found::Impossible { .. }, _))).then(|| held.clone())
     };
     let without = |held: &BTreeSet<u32>, part: &[u32]| {
-        held.iter().copied().filter(|at| !part.contains(at)).collect()
+        // A part is a piece of a set in order.
+        held.iter().copied().filter(|at| part.binary_search(at).is_err()).collect()
     };
     minimize(held, &mut impossible, without, budget).into_iter().collect()
 }
