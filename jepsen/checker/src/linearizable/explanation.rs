@@ -27,6 +27,9 @@ use crate::moment::{gap, moment};
 /// How many calls an explanation lists at most.
 const LISTED_MAX: usize = 8;
 
+/// Among how many calls an argument is looked for.
+const ARGUED_MAX: usize = 100;
+
 /// What is known besides the calls.
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
@@ -124,19 +127,22 @@ impl<'a, M: Model> Story<'a, M> {
         Explanation { key, sentence, operations, culprits }
     }
 
-    fn argue(&self, core: &[Entry<'a, M>]) -> Said<'a, M> {
+    fn argue(&self, all: &[Entry<'a, M>]) -> Said<'a, M> {
         if !self.argument.is_empty() {
             let sentence = self.argument.iter().map(|piece| self.said(piece)).collect();
-            return Argument { sentence, named: core.to_vec() };
+            return Argument { sentence, named: all.to_vec() };
         }
         let happened = |entry: &Entry<'a, M>| entry.call.returned.is_some();
+        // If shrinking ran out of time, there is none left to look at each with each: what went wrong
+        // stands near the end.
+        let core = &all[all.len().saturating_sub(ARGUED_MAX)..];
         let observers = || core.iter().copied().filter(happened);
         observers()
             .find_map(|entry| self.unwritten(entry))
             .or_else(|| observers().rev().find_map(|entry| self.overwritten(entry, core)))
             .or_else(|| observers().find_map(|entry| self.consumed_twice(entry, core)))
             .or_else(|| observers().rev().find_map(|entry| self.came_back(entry, core)))
-            .unwrap_or_else(|| self.no_order(core))
+            .unwrap_or_else(|| self.no_order(all))
     }
 
     fn member(&self, at: u32) -> Entry<'a, M> {
@@ -188,12 +194,18 @@ impl<'a, M: Model> Story<'a, M> {
         let value = self.effect(observer).observes?;
         let last_written = self.last_written(observer, value)?;
         let writers = self.writers(observer, value);
+        let last = writers.iter().filter_map(|writer| writer.call.returned).max().unwrap_or(0);
+        // Nearly always the last of them says it all.
+        let over = |other: &Entry<'a, M>| {
+            last < other.call.invoked
+                || last == other.call.invoked && writers.iter().all(|writer| writer.precedes(other))
+        };
         let witness = core
             .iter()
             .copied()
             .filter(|other| other.source != observer.source && self.contradicts(*other, value))
             .filter(|other| other.precedes(&observer))
-            .filter(|other| writers.iter().all(|writer| writer.precedes(other)))
+            .filter(over)
             // A write says it more plainly than a read; the latest is the nearest.
             .max_by_key(|other| (self.effect(*other).writes.is_some(), other.call.returned))?;
         let gap = self.gap(witness.call.returned?, observer.call.invoked);

@@ -91,20 +91,18 @@ pub(super) fn decide(
 /// The touches that matter: all that happened, and crashed ones whose value one of these observes, or
 /// that another such one observes.
 fn observed(touches: &[Touch]) -> Vec<u32> {
-    let mut seen: BTreeSet<u64> = BTreeSet::new();
-    for touch in touches.iter().filter(|touch| touch.happened() && touch.observes != NOTHING) {
-        seen.insert(touch.observes);
+    let observes = |touch: &&Touch| touch.observes != NOTHING;
+    let (happened, crashed): (Vec<&Touch>, Vec<&Touch>) =
+        touches.iter().filter(observes).partition(|touch| touch.happened());
+    let mut behind: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+    for touch in crashed {
+        behind.entry(touch.writes).or_default().push(touch.observes);
     }
-    let crashed: Vec<&Touch> = touches.iter().filter(|touch| !touch.happened()).collect();
-    loop {
-        let before = seen.len();
-        for touch in &crashed {
-            if touch.observes != NOTHING && seen.contains(&touch.writes) {
-                seen.insert(touch.observes);
-            }
-        }
-        if seen.len() == before {
-            break;
+    let mut seen: BTreeSet<u64> = BTreeSet::new();
+    let mut open: Vec<u64> = happened.iter().map(|touch| touch.observes).collect();
+    while let Some(value) = open.pop() {
+        if seen.insert(value) {
+            open.extend(behind.remove(&value).unwrap_or_default());
         }
     }
     let matters = |touch: &Touch| touch.happened() || seen.contains(&touch.writes);

@@ -11,9 +11,8 @@
 //!   so any order that works with it later works with it now.
 //! - Calls that return first are tried first; of equal ones in flight no others are.
 //! - A configuration is remembered as (where the ordered prefix ends, bits behind it, state, crashed
-//!   calls used): as large as what is in flight, not as the history.
-//! - Where nothing is in flight, only what was reached there counts: the memory of what came before
-//!   can never be asked again and is dropped.
+//!   calls used): as large as what is in flight and what crashed, not as the history, unless one call
+//!   spans it.
 //!
 //! Invariants: taking back restores list, bits and state exactly; precedence is by time, and by
 //! `before` for calls of one process that a coarse clock cannot tell apart.
@@ -28,7 +27,7 @@ use rustc_hash::FxBuildHasher;
 use super::frontier::Outcome;
 use super::machine::{Machine, NOWHERE, Timed, number};
 use super::object::NEVER;
-use crate::budget::{Budget, Exhausted};
+use crate::budget::{Budget, Exhausted, STEPS_PER_LOOK};
 
 /// The sentinel of the list of events; also the end of a walk along it.
 const HEAD: u32 = 0;
@@ -84,6 +83,8 @@ pub(super) struct Search<'a, M> {
     stack: Vec<Frame>,
     cursor: Cursor,
     stuck: u64,
+    /// How many calls were looked at, of which each may take as long as there are calls in flight.
+    looked_at: u64,
 }
 
 impl<'a, M: Machine> Search<'a, M> {
@@ -116,6 +117,7 @@ impl<'a, M: Machine> Search<'a, M> {
             charged: 0,
             stack: Vec::new(),
             stuck: 0,
+            looked_at: 0,
         }
     }
 
@@ -215,6 +217,10 @@ impl<'a, M: Machine> Search<'a, M> {
             let choice = Choice::Call(call_at(event));
             let Timed { class, returned, .. } = self.timed(choice);
             let place = (returned, event);
+            self.looked_at += 1;
+            if self.looked_at.is_multiple_of(STEPS_PER_LOOK) {
+                budget.look()?;
+            }
             let nearer = place > tried && best.is_none_or(|(best, _)| place < best);
             if nearer && !self.machine.reads(class) && self.is_turn(choice) && self.is_first(event)
             {

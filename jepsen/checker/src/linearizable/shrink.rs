@@ -6,14 +6,11 @@
 //! section 3): take away halves, then quarters, and so on down to single calls, as long as what is left
 //! stays impossible.
 //!
-//! What may be taken away is what leaves every order of the whole an order of the rest:
-//! - of registers, a call whose value nobody in the rest observes. So with a writer go all that observed
-//!   it, and "a read of 17" alone is not the contradiction of every history with one;
-//! - of other models, a call that only reads. Nothing is known of what others change, so they stay; but
-//!   when they returned and what they answered can be forgotten, which leaves a call that may have taken
-//!   effect at any time after its start, or never.
+//! What may be taken away is what leaves every order of the whole an order of the rest. A call that only
+//! reads can go altogether. Of one that changes something it can be forgotten when it returned and what it
+//! answered: it may then have taken effect at any time after its start, or never.
 //!
-//! Invariants: the result is impossible by itself; what the budget cannot decide is not taken away.
+//! Invariants: the result is impossible whatever became of the others; what the budget cannot decide is not taken away.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -37,9 +34,9 @@ const STEPS_MIN: u64 = 20_000;
 const CORE_TIME: Duration = Duration::from_secs(2);
 
 /// A minimal part of a small contradiction.
-pub(super) fn core(touches: &[Touch], initial: u64, core: &[u32]) -> Vec<u32> {
+pub(super) fn core(touches: &[Touch], initial: u64, core: &[u32], budget: &Budget) -> Vec<u32> {
     let part: Vec<Touch> = core.iter().map(|at| touches[*at as usize]).collect();
-    let mut budget = Budget::new(CORE_TIME, usize::MAX);
+    let mut budget = budget.slice(CORE_TIME);
     let smaller = registers(&part, initial, &BTreeMap::new(), NEVER, &mut budget);
     smaller.into_iter().map(|at| core[at as usize]).collect()
 }
@@ -85,6 +82,7 @@ pub(super) fn registers(
 }
 
 fn without(held: &BTreeSet<u32>, part: &[u32]) -> BTreeSet<u32> {
+    // A part is a piece of a set in order.
     held.iter().copied().filter(|at| part.binary_search(at).is_err()).collect()
 }
 

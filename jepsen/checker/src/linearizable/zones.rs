@@ -22,7 +22,7 @@
 //!
 //! Does not apply, and says so, if a value is written twice or the initial value is written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::NEVER;
 use super::scratch::Scratch;
@@ -230,18 +230,18 @@ fn measure(touches: &[Touch], scratch: &mut Scratch) -> Result<Vec<Block>, Zones
 
 /// A chain that bites its tail: no cluster of it is reached from a head.
 fn cycle(clusters: &[Cluster]) -> Vec<u32> {
-    // Each has one successor at most, so whoever walks back far enough is on the cycle.
-    let lost = |number: &usize| {
-        let mut at = *number;
-        for _ in 0..clusters.len() {
-            match clusters[at].previous {
-                NONE => return false,
-                previous => at = previous as usize,
+    let mut reached = vec![false; clusters.len()];
+    for head in 0..clusters.len() {
+        let mut at = head;
+        while clusters[head].previous == NONE && !std::mem::replace(&mut reached[at], true) {
+            match clusters[at].next {
+                NONE => break,
+                next => at = next as usize,
             }
         }
-        true
-    };
-    let Some(start) = (0..clusters.len()).filter(|at| clusters[*at].required).find(lost) else {
+    }
+    let lost = |at: &usize| clusters[*at].required && !reached[*at];
+    let Some(start) = (0..clusters.len()).find(lost) else {
         return Vec::new();
     };
     let mut members = vec![clusters[start].writer];
@@ -278,6 +278,7 @@ fn conflict(blocks: &[Block]) -> Result<(), Zones> {
 /// value, or a compare-and-set that consumed it and is itself known or shown to have happened.
 fn with_observers(touches: &[Touch], mut calls: Vec<u32>, scratch: &Scratch) -> Vec<u32> {
     let Scratch { clusters, owners, .. } = scratch;
+    let mut known: BTreeSet<u32> = calls.iter().copied().collect();
     let mut at = 0;
     while let Some(&call) = calls.get(at) {
         at += 1;
@@ -290,7 +291,7 @@ fn with_observers(touches: &[Touch], mut calls: Vec<u32>, scratch: &Scratch) -> 
             (NONE, next) => clusters[next as usize].writer,
             (read, _) => read,
         };
-        if !calls.contains(&observer) {
+        if known.insert(observer) {
             calls.push(observer);
         }
     }
@@ -299,7 +300,9 @@ fn with_observers(touches: &[Touch], mut calls: Vec<u32>, scratch: &Scratch) -> 
 
 /// The calls, the writers of what they observe, and the chain between calls of one block.
 fn evidence(touches: &[Touch], calls: Vec<u32>, scratch: &Scratch) -> Vec<u32> {
-    // Follow what is observed back to a plain write; what several paths share is the chain between.
+    let mut met: BTreeMap<u32, u32> = calls.iter().map(|call| (*call, 1)).collect();
+    // Follow what is observed back to a plain write, or to one of the calls; what several paths share
+    // is the chain between.
     let path_of = |call: &u32| {
         let mut path = Vec::new();
         let mut observed = touches[*call as usize].observes;
@@ -311,12 +314,14 @@ fn evidence(touches: &[Touch], calls: Vec<u32>, scratch: &Scratch) -> Vec<u32> {
                 break;
             }
             path.push(writer);
+            if met.contains_key(&writer) {
+                break;
+            }
             observed = touches[writer as usize].observes;
         }
         path
     };
     let paths: Vec<Vec<u32>> = calls.iter().map(path_of).collect();
-    let mut met: BTreeMap<u32, u32> = calls.iter().map(|call| (*call, 1)).collect();
     for call in paths.iter().flatten() {
         *met.entry(*call).or_insert(0) += 1;
     }

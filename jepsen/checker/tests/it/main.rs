@@ -3,6 +3,7 @@
 //! One binary, one story a file:
 //! - `differential`: the search for linearizations against a judge that cannot be wrong;
 //! - `checkers`: each checker fails on a planted violation, and says why;
+//! - `long`: long histories that once took for ever;
 //! - `junit`: what build servers read, read by a parser of XML.
 //!
 //! What several stories need stands here.
@@ -13,6 +14,8 @@ mod checkers;
 mod differential;
 #[cfg(test)]
 mod junit;
+#[cfg(test)]
+mod long;
 #[cfg(test)]
 mod streams;
 

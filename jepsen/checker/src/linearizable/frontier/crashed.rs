@@ -7,6 +7,8 @@
 //!
 //! Invariants: the calls of a kind stand by invocation, so those that may be used are a prefix.
 
+use std::collections::{BTreeMap, BinaryHeap};
+
 use super::super::machine::{Machine, NOWHERE, Timed};
 use super::bits::Bits;
 
@@ -70,13 +72,17 @@ impl Crashed {
         for (call, span) in calls.iter().zip(spans).filter(|(call, _)| call.happened()) {
             last_seen.note(effect(call.class).0, span.1);
         }
-        let mut grew = true;
-        while grew {
-            grew = false;
-            for kind in &mut self.kinds {
-                let (observes, writes) = effect(kind.class);
-                kind.useful_until = last_seen.of(writes);
-                grew |= last_seen.note(observes, kind.useful_until);
+        let mut writers: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+        for (at, kind) in self.kinds.iter_mut().enumerate() {
+            kind.useful_until = 0;
+            writers.entry(effect(kind.class).1).or_default().push(at);
+        }
+        // The value that is of use longest can get no longer; what it is made of is of use as long.
+        let mut open: BinaryHeap<(u32, u32)> = last_seen.all().collect();
+        while let Some((until, value)) = open.pop() {
+            for kind in writers.remove(&value).unwrap_or_default() {
+                self.kinds[kind].useful_until = until;
+                open.push((until, effect(self.kinds[kind].class).0));
             }
         }
     }
@@ -120,18 +126,16 @@ impl Crashed {
 struct LastSeen(Vec<u32>);
 
 impl LastSeen {
-    fn of(&self, value: u32) -> u32 {
-        self.0.get(value as usize).copied().unwrap_or(0)
+    /// What is observed at all: the last event, and the value.
+    fn all(&self) -> impl Iterator<Item = (u32, u32)> {
+        self.0.iter().copied().zip(0..).filter(|(event, _)| *event > 0)
     }
 
-    /// Whether that is news.
-    fn note(&mut self, value: u32, event: u32) -> bool {
-        if value == NOWHERE || event <= self.of(value) {
-            return false;
+    fn note(&mut self, value: u32, event: u32) {
+        if value != NOWHERE {
+            let at = value as usize;
+            self.0.resize(self.0.len().max(at + 1), 0);
+            self.0[at] = self.0[at].max(event);
         }
-        let at = value as usize;
-        self.0.resize(self.0.len().max(at + 1), 0);
-        self.0[at] = event;
-        true
     }
 }
