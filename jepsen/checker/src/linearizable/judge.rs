@@ -79,7 +79,7 @@ impl<M: Model> Judge<'_, M> {
         let mut scratch = Scratch::default();
         for (&object, zones) in objects.iter().zip(zones) {
             let by_log = || if logged { self.by_log(object) } else { None };
-            match by_log().or_else(|| self.of_zones(object, touches.as_deref()?, zones, budget)) {
+            match by_log().or_else(|| self.of_zones(object, touches.as_deref()?, zones)) {
                 Some(Decided::Order(order, method)) => {
                     found[object] = Some(self.order(object, order, method));
                 }
@@ -153,14 +153,13 @@ impl<M: Model> Judge<'_, M> {
         object: usize,
         touches: &[Touch],
         found: Option<register::Found>,
-        budget: &Budget,
     ) -> Option<Decided> {
         match found? {
             register::Found::Order(order) => Some(Decided::Order(order, Method::Zones)),
             register::Found::Contradiction(core) => {
                 let touches = &touches[self.grouping.range(object)];
                 let initial = self.model.initial_value().bits();
-                let core = shrink::core(touches, initial, &core, budget);
+                let core = shrink::core(touches, initial, core);
                 Some(Decided::Violation { core, argument: Vec::new(), method: Method::Zones })
             }
             register::Found::Impossible { .. } => None,
@@ -198,8 +197,7 @@ impl<M: Model> Judge<'_, M> {
                 register::Found::Order(order) => return Ok(Decided::Order(order, method)),
                 register::Found::Contradiction(core) => {
                     let zones = method == Method::Zones;
-                    let core =
-                        if zones { shrink::core(touches, initial, &core, budget) } else { core };
+                    let core = if zones { shrink::core(touches, initial, core) } else { core };
                     return Ok(Decided::Violation { core, argument: Vec::new(), method });
                 }
                 register::Found::Impossible { until } => {

@@ -13,13 +13,12 @@
 //! Invariants: the result is impossible whatever became of the others; what the budget cannot decide is not taken away.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use super::object::{NEVER, Object};
 use super::opaque;
 use super::register::{self, Found};
 use super::scratch::Scratch;
-use super::touch::Touch;
+use super::touch::{NOTHING, Touch};
 use crate::budget::Budget;
 use crate::model::Model;
 
@@ -30,19 +29,39 @@ const STEPS: u64 = 4_000_000;
 const STEPS_TIMES: u64 = 4;
 const STEPS_MIN: u64 = 20_000;
 
-/// How long a contradiction that is small already may be made smaller.
-const CORE_TIME: Duration = Duration::from_secs(2);
+/// A contradiction with more calls than this is a chain, from which nothing can be taken.
+const CORE_MAX: usize = 64;
 
-/// A minimal part of a small contradiction.
-pub(super) fn core(touches: &[Touch], initial: u64, core: &[u32], budget: &Budget) -> Vec<u32> {
-    let part: Vec<Touch> = core.iter().map(|at| touches[*at as usize]).collect();
-    let mut budget = budget.slice(CORE_TIME);
-    let smaller = registers(&part, initial, &BTreeMap::new(), NEVER, &mut budget);
-    if smaller.len() < 2 {
-        // One call alone says less than what it is at odds with.
-        return core.to_vec();
+/// A minimal part of a small contradiction among unique values: with a writer go all that observed it.
+pub(super) fn core(touches: &[Touch], initial: u64, core: Vec<u32>) -> Vec<u32> {
+    let mut kept = core;
+    let mut scratch = Scratch::default();
+    let mut at = 0;
+    while at < kept.len() && kept.len() <= CORE_MAX {
+        let rest = unobserved(touches, &kept, kept[at]);
+        let part: Vec<Touch> = rest.iter().map(|call| touches[*call as usize]).collect();
+        let found = register::decide_unique(&part, initial, &mut scratch);
+        if matches!(found, Some(Found::Contradiction(_))) {
+            (kept, at) = (rest, 0);
+        } else {
+            at += 1;
+        }
     }
-    smaller.into_iter().map(|at| core[at as usize]).collect()
+    kept
+}
+
+/// What stays when a call goes, and with it, again and again, all that observed what it wrote.
+fn unobserved(touches: &[Touch], kept: &[u32], removed: u32) -> Vec<u32> {
+    let mut rest = kept.to_vec();
+    let mut gone = vec![removed];
+    while let Some(removed) = gone.pop() {
+        rest.retain(|call| *call != removed);
+        let written = touches[removed as usize].writes;
+        let observes =
+            |call: &&u32| written != NOTHING && touches[**call as usize].observes == written;
+        gone.extend(rest.iter().filter(observes));
+    }
+    rest
 }
 
 /// The touches that contradict each other, whatever became of the others.
