@@ -8,7 +8,8 @@
 //!
 //! Invariants:
 //! - a child that takes too long is killed by its id, and waited for;
-//! - memory is limited, so that a search that explodes does not take the machine with it.
+//! - memory is limited, so that a search that explodes does not take the machine with it;
+//! - so is processor time: a child whose bench was killed before it could kill it ends by itself.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,8 @@ use crate::measure::{Word, shown};
 const CAP: Duration = Duration::from_secs(20);
 /// How much address space it may have. A gigabyte of it is stack: stateright recurses per call.
 const KIBIBYTES: u32 = 5 << 20;
+/// How long it may compute, whoever waits for it: longer than [`CAP`] on two cores.
+const SECONDS: u32 = 60;
 
 /// Those that are compared, in the order of the columns.
 pub(crate) const NAMES: [&str; 2] = ["stateright", "todc-utils"];
@@ -52,7 +55,8 @@ impl Peers {
     pub(crate) fn ask(&self, name: &str, history: &str, ours: Word) -> String {
         let mut shell = Command::new("sh");
         // The shell becomes the peer, so it has the id that is killed.
-        let shell = shell.arg("-c").arg(format!("ulimit -v {KIBIBYTES}; exec \"$0\" \"$@\""));
+        let limits = format!("ulimit -v {KIBIBYTES}; ulimit -t {SECONDS}");
+        let shell = shell.arg("-c").arg(format!("{limits}; exec \"$0\" \"$@\""));
         let shell = shell.arg(&self.program).arg(name).args(history.split(' '));
         let child = shell.stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
         let answer = child.map_err(|error| error.to_string()).and_then(|mut child| {

@@ -75,7 +75,8 @@ type Calls<M> = Vec<Call<<M as Model>::Input, <M as Model>::Output>>;
 
 /// The calls of registers, each register's apart.
 fn registers(shape: &[&str]) -> Result<Vec<Calls<Register>>, Failure> {
-    let [operations, clients, keys, values, reads, writes, swaps, crash, stale, seed] = *shape else {
+    let [operations, clients, keys, values, reads, writes, swaps, crash, stale, seed] = *shape
+    else {
         return Err("ten words say what a history of registers is like".into());
     };
     let shape = Shape {
