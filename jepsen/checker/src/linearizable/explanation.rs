@@ -15,6 +15,7 @@
 
 use std::fmt;
 
+use super::machine::number;
 use super::object::Piece;
 use crate::Explanation;
 use crate::call::Call;
@@ -311,7 +312,7 @@ impl<'a, M: Model> Story<'a, M> {
     }
 
     fn members(&self) -> impl Iterator<Item = Entry<'a, M>> {
-        (0..super::machine::number(self.members.len())).map(|at| self.member(at))
+        (0..number(self.members.len())).map(|at| self.member(at))
     }
 
     /// The object's writers of a value, apart from `reader`.

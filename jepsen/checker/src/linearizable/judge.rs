@@ -51,7 +51,20 @@ struct Judge<'a, M: Model> {
 /// What became of one object. Calls by their position among its members.
 enum Decided {
     Order(Vec<u32>, Method),
-    Violation { core: Vec<u32>, argument: Vec<Piece>, method: Method },
+    Violation(Violation),
+}
+
+/// Calls that contradict each other, and why if whoever found them said so.
+struct Violation {
+    core: Vec<u32>,
+    argument: Vec<Piece>,
+    method: Method,
+}
+
+impl Decided {
+    fn contradiction(core: Vec<u32>, method: Method) -> Self {
+        Self::Violation(Violation { core, argument: Vec::new(), method })
+    }
 }
 
 /// One object, as far as it was looked at.
@@ -83,7 +96,7 @@ impl<M: Model> Judge<'_, M> {
                 Some(Decided::Order(order, method)) => {
                     found[object] = Some(self.order(object, order, method));
                 }
-                Some(violation) => return self.violation(object, &violation),
+                Some(Decided::Violation(found)) => return self.violation(object, &found),
                 None => hard.push(object),
             }
         }
@@ -94,7 +107,7 @@ impl<M: Model> Judge<'_, M> {
                 Ok(Decided::Order(order, method)) => {
                     found[object] = Some(self.order(object, order, method));
                 }
-                Ok(violation) => return self.violation(object, &violation),
+                Ok(Decided::Violation(found)) => return self.violation(object, &found),
                 Err(why) => {
                     undecided.get_or_insert_with(|| self.undecided(object, why));
                 }
@@ -160,7 +173,7 @@ impl<M: Model> Judge<'_, M> {
                 let touches = &touches[self.grouping.range(object)];
                 let initial = self.model.initial_value().bits();
                 let core = shrink::core(touches, initial, core);
-                Some(Decided::Violation { core, argument: Vec::new(), method: Method::Zones })
+                Some(Decided::contradiction(core, Method::Zones))
             }
             register::Found::Impossible { .. } => None,
         }
@@ -198,12 +211,12 @@ impl<M: Model> Judge<'_, M> {
                 register::Found::Contradiction(core) => {
                     let zones = method == Method::Zones;
                     let core = if zones { shrink::core(touches, initial, core) } else { core };
-                    return Ok(Decided::Violation { core, argument: Vec::new(), method });
+                    return Ok(Decided::contradiction(core, method));
                 }
                 register::Found::Impossible { until } => {
                     let mut spare = budget.explanation();
                     let core = shrink::registers(touches, initial, &part.before, until, &mut spare);
-                    return Ok(Decided::Violation { core, argument: Vec::new(), method });
+                    return Ok(Decided::contradiction(core, method));
                 }
             }
         }
@@ -221,12 +234,13 @@ impl<M: Model> Judge<'_, M> {
         match found {
             opaque::Found::Order(order) => Decided::Order(order, method),
             opaque::Found::Contradiction(why) => {
-                Decided::Violation { core: why.calls, argument: why.argument, method }
+                let (core, argument) = (why.calls, why.argument);
+                Decided::Violation(Violation { core, argument, method })
             }
             opaque::Found::Impossible { until } => {
                 let mut spare = budget.explanation();
                 let core = shrink::calls(self.model, &part.object, &part.before, until, &mut spare);
-                Decided::Violation { core, argument: Vec::new(), method }
+                Decided::contradiction(core, method)
             }
         }
     }
@@ -269,10 +283,8 @@ impl<M: Model> Judge<'_, M> {
         Order { calls, judged: members.len(), method }
     }
 
-    fn violation(&self, object: usize, decided: &Decided) -> Verdict {
-        let Decided::Violation { core, argument, method } = decided else {
-            unreachable!("an order is no violation")
-        };
+    fn violation(&self, object: usize, found: &Violation) -> Verdict {
+        let Violation { core, argument, method } = found;
         let members = self.grouping.members(object);
         let story = Story {
             model: self.model,

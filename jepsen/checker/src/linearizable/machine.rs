@@ -37,6 +37,9 @@ pub(super) trait Machine {
 
     /// The value that a class waits for and the one it leaves, where states are values.
     fn effect(&self, class: u32) -> Option<(u32, u32)>;
+
+    /// Gives back what it took from the budget: nobody asks it any more.
+    fn end(&mut self, budget: &mut Budget);
 }
 
 /// When a call began and ended, and what it is like.
@@ -115,6 +118,8 @@ impl Machine for Registers {
     fn effect(&self, class: u32) -> Option<(u32, u32)> {
         Some(self.effects[class as usize])
     }
+
+    fn end(&mut self, _budget: &mut Budget) {}
 }
 
 /// A class of calls: what was asked, and what was answered.
@@ -127,6 +132,7 @@ pub(super) struct Interned<'a, M: Model> {
     states: Vec<M::State>,
     numbers: HashMap<M::State, u32, FxBuildHasher>,
     steps: HashMap<(u32, u32), u32, FxBuildHasher>,
+    charged: usize,
 }
 
 /// What a remembered transition costs.
@@ -153,7 +159,14 @@ impl<'a, M: Model> Interned<'a, M> {
         let states = vec![initial.clone()];
         let mut numbers = HashMap::default();
         numbers.insert(initial, 0);
-        (Self { model, classes, states, numbers, steps: HashMap::default() }, timed)
+        (Self { model, classes, states, numbers, steps: HashMap::default(), charged: 0 }, timed)
+    }
+}
+
+impl<M: Model> Interned<'_, M> {
+    fn charge(&mut self, bytes: usize, budget: &mut Budget) -> Result<(), Exhausted> {
+        self.charged += bytes;
+        budget.take(bytes)
     }
 }
 
@@ -192,7 +205,7 @@ impl<M: Model> Machine for Interned<'_, M> {
             Some(next) => match self.numbers.get(&next) {
                 Some(known) => *known,
                 None => {
-                    budget.take(2 * self.model.state_bytes(&next) + STEP_BYTES)?;
+                    self.charge(2 * self.model.state_bytes(&next) + STEP_BYTES, budget)?;
                     let fresh = number(self.states.len());
                     self.states.push(next.clone());
                     self.numbers.insert(next, fresh);
@@ -200,7 +213,7 @@ impl<M: Model> Machine for Interned<'_, M> {
                 }
             },
         };
-        budget.take(STEP_BYTES)?;
+        self.charge(STEP_BYTES, budget)?;
         self.steps.insert((state, class), next);
         Ok(next)
     }
@@ -217,6 +230,11 @@ impl<M: Model> Machine for Interned<'_, M> {
 
     fn effect(&self, _class: u32) -> Option<(u32, u32)> {
         None
+    }
+
+    fn end(&mut self, budget: &mut Budget) {
+        budget.give(std::mem::take(&mut self.charged));
+        (self.states, self.numbers, self.steps) = Default::default();
     }
 }
 

@@ -72,7 +72,11 @@ pub(super) fn run<M: Machine>(
                 deep.end(budget);
                 spent = u64::MAX;
             }
-            (Ok(Outcome::TooWide), _) => wide = None,
+            (Ok(Outcome::TooWide), _) => {
+                if let Some(mut wide) = wide.take() {
+                    wide.end(budget);
+                }
+            }
             (ended, method) => break ended.map(|outcome| (outcome, method)),
         }
     };

@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::frontier::Outcome;
-use super::machine::Registers;
+use super::machine::{Registers, number};
 use super::scratch::Scratch;
 use super::touch::{NOTHING, Touch};
 use super::zones::{self, Zones};
@@ -57,7 +57,7 @@ pub(super) fn decide_repeated(
     }
     let kept = observed(touches);
     let part: Vec<Touch> = kept.iter().map(|at| touches[*at as usize]).collect();
-    let place = |at: &u32| kept.binary_search(at).ok().map(super::machine::number);
+    let place = |at: &u32| kept.binary_search(at).ok().map(number);
     let pairs = before.iter().filter_map(|(second, first)| Some((place(second)?, place(first)?)));
     let before: BTreeMap<u32, u32> = pairs.collect();
     let (machine, calls) = Registers::new(&part, initial);

@@ -32,7 +32,7 @@ use crate::budget::{Budget, Exhausted, STEPS_PER_LOOK};
 /// The sentinel of the list of events; also the end of a walk along it.
 const HEAD: u32 = 0;
 /// What a remembered configuration costs besides its words.
-const CONFIGURATION_BYTES: usize = 32;
+const CONFIGURATION_BYTES: usize = 48;
 /// No call.
 const NONE: u32 = u32::MAX;
 
@@ -154,8 +154,9 @@ impl<'a, M: Machine> Search<'a, M> {
         Ok(Outcome::Order(self.stack.iter().map(|frame| self.call(frame.choice)).collect()))
     }
 
-    /// Gives back the memory that it holds.
+    /// Gives back the memory that it and its machine hold.
     pub(super) fn end(&mut self, budget: &mut Budget) {
+        self.machine.end(budget);
         budget.give(std::mem::take(&mut self.charged));
         self.visited = HashSet::default();
     }

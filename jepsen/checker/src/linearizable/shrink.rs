@@ -14,6 +14,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::machine::number;
 use super::object::{NEVER, Object};
 use super::opaque;
 use super::register::{self, Found};
@@ -86,7 +87,7 @@ pub(super) fn registers(
             false => Touch { returned: NEVER, ..touches[*at as usize] },
         };
         let part: Vec<Touch> = members.iter().map(relaxed).collect();
-        let place = |at: &u32| members.binary_search(at).ok().map(super::machine::number);
+        let place = |at: &u32| members.binary_search(at).ok().map(number);
         let pairs = before.iter().filter_map(|(second, first)| {
             held.contains(first).then_some(())?;
             Some((place(second)?, place(first)?))
@@ -121,13 +122,13 @@ pub(super) fn calls<M: Model>(
         let call = &object.calls[*at as usize];
         call.invoked <= until && call.happened()
     };
-    let all: Vec<u32> = (0..super::machine::number(object.calls.len())).collect();
+    let all: Vec<u32> = (0..number(object.calls.len())).collect();
     let held: BTreeSet<u32> = all.iter().copied().filter(looked_at).collect();
     let mut impossible = |held: &BTreeSet<u32>, budget: &mut Budget| {
         let kept =
             |at: &u32| held.contains(at) || !model.read_only(object.calls[*at as usize].input);
         let kept: Vec<u32> = all.iter().copied().filter(kept).collect();
-        let place = |at: &u32| kept.binary_search(at).ok().map(super::machine::number);
+        let place = |at: &u32| kept.binary_search(at).ok().map(number);
         let part = kept.iter().map(|at| {
             let mut call = object.calls[*at as usize];
             if !held.contains(at) {

@@ -8,7 +8,7 @@ use sixbells_checker::budget::Budget;
 use sixbells_checker::call::Call;
 use sixbells_checker::datum::Datum;
 use sixbells_checker::linearizable::{Verdict, check};
-use sixbells_checker::model::{Register, RegisterInput};
+use sixbells_checker::model::{Keyed, KeyedInput, Register, RegisterInput, Spec};
 
 const LENGTH: i32 = 100_000;
 
@@ -94,4 +94,23 @@ fn calls_that_are_all_in_flight_at_once_end_with_the_budget() {
         (call.process, call.returned) = (process, Some(process % 7 + 100));
     }
     assert!(matches!(judge(&calls), Verdict::Unknown { .. }));
+}
+
+/// What one object took is given back when it is decided, so that one budget does for many.
+#[test]
+fn many_objects_share_one_budget() {
+    let model = Spec::new(0_u64, |state: &u64, input: &u64, output: Option<&u64>| {
+        let next = state * 3 + input;
+        output.is_none_or(|output| *output == next).then_some(next)
+    });
+    let call = |at: u64| {
+        let input = KeyedInput { key: Datum::from(i32::try_from(at / 8).unwrap()), input: at % 8 };
+        let invoked = at / 8 * 10;
+        let returned = Some(invoked + 5);
+        Call { process: at % 8, input, output: None::<u64>, invoked, returned, log_index: None }
+    };
+    let calls: Vec<_> = (0..80_000).map(call).collect();
+    let mut budget = Budget::new(Duration::from_secs(60), 1 << 20);
+    let found = check(&calls, &Keyed::of("numbers", model), &mut budget);
+    assert!(matches!(found, Verdict::Linearizable { .. }), "{found:?}");
 }

@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, BinaryHeap};
 
-use super::super::machine::{Machine, NOWHERE, Timed};
+use super::super::machine::{Machine, NOWHERE, Timed, number};
 use super::bits::Bits;
 
 /// One kind.
@@ -52,7 +52,7 @@ impl Crashed {
             }
             let kind = &mut crashed.by_class[call.class as usize];
             if *kind == NONE {
-                *kind = super::super::machine::number(crashed.kinds.len());
+                *kind = number(crashed.kinds.len());
                 let (class, calls) = (call.class, Vec::new());
                 crashed.kinds.push(Kind { class, calls, base: None, useful_until: u32::MAX });
             }

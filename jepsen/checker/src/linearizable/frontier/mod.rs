@@ -37,7 +37,7 @@ use self::crashed::Crashed;
 use self::path::{Overused, Path};
 pub(super) use self::search::Event;
 use self::search::{Case, Search, Walk};
-use super::machine::{Machine, Timed};
+use super::machine::{Machine, Timed, number};
 use crate::budget::{Budget, Exhausted};
 
 /// What was found. Calls by their position.
@@ -91,7 +91,7 @@ impl<'a, M: Machine> Frontier<'a, M> {
         let (events, spans) = line_up(calls);
         let on_demand = Crashed::new(calls, &spans, &machine);
         let mut counted = on_demand.clone();
-        let all: Vec<u32> = (0..super::machine::number(counted.kinds.len())).collect();
+        let all: Vec<u32> = (0..number(counted.kinds.len())).collect();
         counted.count(&all);
         let mut modes = Vec::new();
         if M::FINITE && counted.bits() > 0 {
@@ -107,6 +107,11 @@ impl<'a, M: Machine> Frontier<'a, M> {
     /// How many steps the mode took that took fewest: that is whose turn it is.
     pub(super) fn spent(&self) -> u64 {
         self.modes.iter().map(|mode| mode.spent).min().unwrap_or(u64::MAX)
+    }
+
+    /// Gives back the memory that its machine holds.
+    pub(super) fn end(&mut self, budget: &mut Budget) {
+        self.machine.end(budget);
     }
 
     /// Walks once along the history, in at most about so many steps.
@@ -193,7 +198,7 @@ pub(super) fn follow<M: Machine>(
     budget: &mut Budget,
 ) -> Result<Option<Carry>, Exhausted> {
     let mut crashed = Crashed::without_a_future(calls);
-    for kind in 0..super::machine::number(crashed.kinds.len()) {
+    for kind in 0..number(crashed.kinds.len()) {
         if crashed.bits() + crashed.kinds[kind as usize].calls.len() <= BITS_MAX {
             crashed.count(&[kind]);
         }

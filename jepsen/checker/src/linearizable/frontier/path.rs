@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::machine::{Machine, NOWHERE, Timed};
+use super::super::machine::{Machine, NOWHERE, Timed, number};
 use super::super::object::NEVER;
 use super::crashed::Crashed;
 use crate::budget::{Budget, Exhausted};
@@ -46,7 +46,7 @@ impl Steps {
             Effected::Kind(kind) => kind | KIND,
         };
         self.steps.push(Step { what, event, before });
-        super::super::machine::number(self.steps.len() - 1)
+        number(self.steps.len() - 1)
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -76,7 +76,7 @@ impl Steps {
             if step.before != ROOT {
                 step.before = renamed[step.before as usize];
             }
-            renamed[at] = super::super::machine::number(kept);
+            renamed[at] = number(kept);
             self.steps[kept] = step;
             kept += 1;
         }
@@ -208,7 +208,7 @@ impl Path<'_> {
             let (began, ended) = self.spans[at];
             let reads = machine.reads(call.class);
             let mut gap = effects.partition_point(|(_, event)| *event < began);
-            let number = super::super::machine::number(at);
+            let number = number(at);
             if let Some(first) = self.before.get(&number) {
                 // A read does not fit between a write that nobody saw and the next one.
                 let passed = reads && unseen.iter().any(|(_, unseen)| unseen == first);

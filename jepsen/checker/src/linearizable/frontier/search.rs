@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use hashbrown::HashSet;
 use rustc_hash::FxBuildHasher;
 
-use super::super::machine::{Machine, NOWHERE, Timed};
+use super::super::machine::{Machine, NOWHERE, Timed, number};
 use super::bits::Bits;
 use super::config::{Config, narrow, settle};
 use super::crashed::Crashed;
@@ -148,6 +148,7 @@ impl<'a, M: Machine, const L: usize, const N: usize> Search<'a, M, L, N> {
             if self.configs.is_empty() {
                 return Ok(Walk::Stuck { event: number, cut: self.cut });
             }
+            self.steps.sweep(self.configs.iter_mut().map(|config| &mut config.step));
             self.charge(budget)?;
         }
         self.configs.sort_by_key(Config::rank);
@@ -155,13 +156,14 @@ impl<'a, M: Machine, const L: usize, const N: usize> Search<'a, M, L, N> {
         Ok(Walk::Through(ends.map(|config| self.steps.way(config.step)).collect()))
     }
 
+    /// Takes what it holds now from the budget, in place of what it held before.
     fn charge(&mut self, budget: &mut Budget) -> Result<(), Exhausted> {
-        self.steps.sweep(self.configs.iter_mut().map(|config| &mut config.step));
         let config = size_of::<Config<L, N>>();
-        let held = self.steps.bytes()
-            + (self.configs.capacity() + self.next.capacity()) * config
-            + (self.seen.capacity() + self.visited.capacity()) * (config + 8)
-            + self.open.capacity() * (config + 8);
+        // A set has room for an eighth more than it says, and a byte more for each.
+        let sets = (self.seen.capacity() + self.visited.capacity()) / 7 * 8 * (config + 9);
+        // While they are searched, there is a copy of the configurations.
+        let lists = 2 * self.configs.capacity() + self.next.capacity();
+        let held = self.steps.bytes() + sets + lists * config + self.open.capacity() * (config + 8);
         budget.give(self.charged);
         self.charged = held;
         budget.take(held)
@@ -289,6 +291,7 @@ impl<'a, M: Machine, const L: usize, const N: usize> Search<'a, M, L, N> {
                 self.cut = true;
                 break;
             }
+            self.charge(budget)?;
             let tried = config.fresh.or(&config.optional).without(&self.window.reads);
             for other in tried.members() {
                 let class = self.calls[self.window.call(other) as usize].class;
@@ -339,7 +342,7 @@ impl<'a, M: Machine, const L: usize, const N: usize> Search<'a, M, L, N> {
                 continue;
             }
             next.uses += 1;
-            let what = Effected::Kind(super::super::machine::number(kind));
+            let what = Effected::Kind(number(kind));
             self.effect(next, class, what, slot, budget)?;
         }
         Ok(())
