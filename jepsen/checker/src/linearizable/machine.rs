@@ -7,9 +7,12 @@
 //! Invariants: equal states have one number, and so have equal calls; whatever is remembered is
 //! charged to the budget.
 
-use hashbrown::HashMap;
+use std::hash::BuildHasher;
+
+use hashbrown::{HashMap, HashTable};
 use rustc_hash::FxBuildHasher;
 
+use super::footprint::{list, table};
 use super::object::{NEVER, Object};
 use super::touch::{NOTHING, Touch};
 use crate::budget::{Budget, Exhausted};
@@ -130,13 +133,13 @@ pub(super) struct Interned<'a, M: Model> {
     model: &'a M,
     classes: Vec<Class<'a, M>>,
     states: Vec<M::State>,
-    numbers: HashMap<M::State, u32, FxBuildHasher>,
+    /// What the states hold beyond their own size.
+    beyond: usize,
+    /// The numbers of the states, by their hash.
+    numbers: HashTable<u32>,
     steps: HashMap<(u32, u32), u32, FxBuildHasher>,
     charged: usize,
 }
-
-/// What a remembered transition costs.
-const STEP_BYTES: usize = 24;
 
 impl<'a, M: Model> Interned<'a, M> {
     /// The machine of these calls, and their classes.
@@ -155,30 +158,36 @@ impl<'a, M: Model> Interned<'a, M> {
             Timed { class, invoked: call.invoked, returned: call.returned }
         });
         let timed = calls.collect();
-        let initial = model.initial();
-        let states = vec![initial.clone()];
-        let mut numbers = HashMap::default();
-        numbers.insert(initial, 0);
-        (Self { model, classes, states, numbers, steps: HashMap::default(), charged: 0 }, timed)
+        let (states, numbers, steps) = Default::default();
+        let mut machine = Self { model, classes, states, beyond: 0, numbers, steps, charged: 0 };
+        machine.number(model.initial());
+        (machine, timed)
     }
 }
 
 impl<M: Model> Interned<'_, M> {
-    fn charge(&mut self, bytes: usize, budget: &mut Budget) -> Result<(), Exhausted> {
-        self.charged += bytes;
-        budget.take(bytes)
+    /// Takes what it holds now from the budget, in place of what it held before.
+    fn charge(&mut self, budget: &mut Budget) -> Result<(), Exhausted> {
+        budget.give(self.charged);
+        self.charged = list(&self.states)
+            + self.beyond
+            + table::<u32>(self.numbers.len(), self.numbers.capacity())
+            + table::<((u32, u32), u32)>(self.steps.len(), self.steps.capacity());
+        budget.take(self.charged)
     }
-}
 
-impl<M: Model> Interned<'_, M> {
     /// The number of a state.
-    pub(super) fn number(&mut self, state: &M::State) -> u32 {
-        if let Some(known) = self.numbers.get(state) {
+    pub(super) fn number(&mut self, state: M::State) -> u32 {
+        let hash = FxBuildHasher.hash_one(&state);
+        let states = &self.states;
+        if let Some(known) = self.numbers.find(hash, |known| states[*known as usize] == state) {
             return *known;
         }
-        let fresh = number(self.states.len());
-        self.states.push(state.clone());
-        self.numbers.insert(state.clone(), fresh);
+        let fresh = number(states.len());
+        self.beyond += self.model.state_bytes(&state).saturating_sub(size_of::<M::State>());
+        let rehash = |known: &u32| FxBuildHasher.hash_one(&states[*known as usize]);
+        self.numbers.insert_unique(hash, fresh, rehash);
+        self.states.push(state);
         fresh
     }
 
@@ -202,19 +211,10 @@ impl<M: Model> Machine for Interned<'_, M> {
         let (input, output) = self.classes[class as usize];
         let next = match self.model.step(&self.states[state as usize], input, output) {
             None => NOWHERE,
-            Some(next) => match self.numbers.get(&next) {
-                Some(known) => *known,
-                None => {
-                    self.charge(2 * self.model.state_bytes(&next) + STEP_BYTES, budget)?;
-                    let fresh = number(self.states.len());
-                    self.states.push(next.clone());
-                    self.numbers.insert(next, fresh);
-                    fresh
-                }
-            },
+            Some(next) => self.number(next),
         };
-        self.charge(STEP_BYTES, budget)?;
         self.steps.insert((state, class), next);
+        self.charge(budget)?;
         Ok(next)
     }
 
@@ -234,7 +234,7 @@ impl<M: Model> Machine for Interned<'_, M> {
 
     fn end(&mut self, budget: &mut Budget) {
         budget.give(std::mem::take(&mut self.charged));
-        (self.states, self.numbers, self.steps) = Default::default();
+        (self.states, self.beyond, self.numbers, self.steps) = Default::default();
     }
 }
 

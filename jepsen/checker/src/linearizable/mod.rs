@@ -28,6 +28,7 @@
 #[cfg(test)]
 mod differential;
 mod explanation;
+mod footprint;
 mod frontier;
 mod grouping;
 mod judge;

@@ -24,6 +24,7 @@ use std::collections::BTreeMap;
 use hashbrown::HashSet;
 use rustc_hash::FxBuildHasher;
 
+use super::footprint::table;
 use super::frontier::Outcome;
 use super::machine::{Machine, NOWHERE, Timed, number};
 use super::object::NEVER;
@@ -31,8 +32,8 @@ use crate::budget::{Budget, Exhausted, STEPS_PER_LOOK};
 
 /// The sentinel of the list of events; also the end of a walk along it.
 const HEAD: u32 = 0;
-/// What a remembered configuration costs besides its words.
-const CONFIGURATION_BYTES: usize = 48;
+/// What an allocation costs besides what it holds.
+const ALLOCATION_BYTES: usize = 16;
 /// No call.
 const NONE: u32 = u32::MAX;
 
@@ -79,6 +80,8 @@ pub(super) struct Search<'a, M> {
     crashed_used: Vec<u64>,
     state: u32,
     visited: HashSet<Box<[u64]>, FxBuildHasher>,
+    /// What the remembered configurations hold, without the table that they are in.
+    remembered: usize,
     charged: usize,
     stack: Vec<Frame>,
     cursor: Cursor,
@@ -114,6 +117,7 @@ impl<'a, M: Machine> Search<'a, M> {
             ordered_count: 0,
             prefix: 0,
             visited: HashSet::default(),
+            remembered: 0,
             charged: 0,
             stack: Vec::new(),
             stuck: 0,
@@ -310,14 +314,27 @@ impl<'a, M: Machine> Search<'a, M> {
             words.push(*word);
             missing -= word.count_ones() as usize;
         }
-        let bytes = words.len() * 8 + CONFIGURATION_BYTES;
-        if self.charged > budget.bytes_max() / 2 {
-            // The other half is for whoever races against this search.
-            return Err(Exhausted::Memory(budget.bytes_max()));
+        let words = words.into_boxed_slice();
+        let bytes = words.len() * 8 + ALLOCATION_BYTES;
+        let fresh = self.visited.insert(words);
+        if fresh {
+            self.remembered += bytes;
         }
-        budget.take(bytes)?;
-        self.charged += bytes;
-        Ok(self.visited.insert(words.into_boxed_slice()))
+        self.charge(budget)?;
+        Ok(fresh)
+    }
+
+    /// Takes what it holds now from the budget, in place of what it held before.
+    fn charge(&mut self, budget: &mut Budget) -> Result<(), Exhausted> {
+        let visited = table::<Box<[u64]>>(self.visited.len(), self.visited.capacity());
+        budget.give(self.charged);
+        self.charged = visited + self.remembered;
+        budget.take(self.charged)?;
+        // The other half is for whoever races against this search.
+        match self.charged > budget.bytes_max() / 2 {
+            true => Err(Exhausted::Memory(budget.bytes_max())),
+            false => Ok(()),
+        }
     }
 
     fn apply(&mut self, choice: Choice, state: u32, forced: bool) {

@@ -179,7 +179,7 @@ impl<M: Model> Followed<M> {
         let carried: Vec<Carried> = self
             .configurations
             .iter()
-            .map(|c| c.carry(old_crashed, &kinds, machine.number(&c.state)))
+            .map(|c| c.carry(old_crashed, &kinds, machine.number(c.state.clone())))
             .collect();
         let pending: Vec<u32> = (number(old_crashed)..number(old_crashed + old_pending)).collect();
         let carry =

@@ -25,18 +25,32 @@ pub struct Spec<S, I, O, F> {
     initial: S,
     step: F,
     read_only: fn(&I) -> bool,
+    state_bytes: fn(&S) -> usize,
     calls: PhantomData<fn(&I, &O)>,
 }
 
 impl<S, I, O, F: Fn(&S, &I, Option<&O>) -> Option<S>> Spec<S, I, O, F> {
     /// A model that begins in this state.
     pub fn new(initial: S, step: F) -> Self {
-        Self { name: "object", initial, step, read_only: |_| false, calls: PhantomData }
+        Self {
+            name: "object",
+            initial,
+            step,
+            read_only: |_| false,
+            state_bytes: |_| size_of::<S>(),
+            calls: PhantomData,
+        }
     }
 
     /// The same, told which calls leave every state as it is: that makes the search faster.
     pub fn reading(self, read_only: fn(&I) -> bool) -> Self {
         Self { read_only, ..self }
+    }
+
+    /// The same, told about how many bytes a state holds, for states that own more than their own size,
+    /// such as maps: the memory budget goes by it.
+    pub fn sized(self, state_bytes: fn(&S) -> usize) -> Self {
+        Self { state_bytes, ..self }
     }
 
     /// The same, called so in explanations.
@@ -73,5 +87,9 @@ where
 
     fn read_only(&self, input: &I) -> bool {
         (self.read_only)(input)
+    }
+
+    fn state_bytes(&self, state: &S) -> usize {
+        (self.state_bytes)(state)
     }
 }

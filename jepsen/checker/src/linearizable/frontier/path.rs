@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::super::footprint::list;
 use super::super::machine::{Machine, NOWHERE, Timed, number};
 use super::super::object::NEVER;
 use super::crashed::Crashed;
@@ -50,7 +51,7 @@ impl Steps {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.steps.capacity() * size_of::<Step>()
+        list(&self.steps)
     }
 
     /// Forgets the steps that none of these ways needs, and renames the rest.

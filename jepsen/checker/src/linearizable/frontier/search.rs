@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use hashbrown::HashSet;
 use rustc_hash::FxBuildHasher;
 
+use super::super::footprint::{list, table};
 use super::super::machine::{Machine, NOWHERE, Timed, number};
 use super::bits::Bits;
 use super::config::{Config, narrow, settle};
@@ -158,12 +159,12 @@ impl<'a, M: Machine, const L: usize, const N: usize> Search<'a, M, L, N> {
 
     /// Takes what it holds now from the budget, in place of what it held before.
     fn charge(&mut self, budget: &mut Budget) -> Result<(), Exhausted> {
-        let config = size_of::<Config<L, N>>();
-        // A set has room for an eighth more than it says, and a byte more for each.
-        let sets = (self.seen.capacity() + self.visited.capacity()) / 7 * 8 * (config + 9);
+        let (seen, visited) = (&self.seen, &self.visited);
+        let sets = table::<Config<L, N>>(seen.len(), seen.capacity())
+            + table::<(bool, Config<L, N>)>(visited.len(), visited.capacity());
         // While they are searched, there is a copy of the configurations.
-        let lists = 2 * self.configs.capacity() + self.next.capacity();
-        let held = self.steps.bytes() + sets + lists * config + self.open.capacity() * (config + 8);
+        let lists = 2 * list(&self.configs) + list(&self.next) + list(&self.open);
+        let held = self.steps.bytes() + sets + lists;
         budget.give(self.charged);
         self.charged = held;
         budget.take(held)
