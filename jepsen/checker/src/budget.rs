@@ -40,7 +40,8 @@ pub enum Exhausted {
     Memory(usize),
     /// The steps that part of a search was given.
     Steps(u64),
-    /// The room of every search: too many calls at once for the one, too much memory for the other.
+    /// The room of every search: too many calls, in flight or crashed, for the one, and too much
+    /// memory for the other.
     Room,
 }
 
@@ -54,7 +55,7 @@ impl fmt::Display for Exhausted {
                 write!(out, "the memory budget of {} MiB ran out", limit >> 20)
             }
             Exhausted::Steps(limit) => write!(out, "{limit} steps did not do"),
-            Exhausted::Room => write!(out, "too many calls were in flight at once"),
+            Exhausted::Room => write!(out, "too many calls had crashed or were in flight at once, and memory ran out"),
         }
     }
 }

@@ -21,7 +21,9 @@
 //! - a crashed call stays concurrent with everything after it, and need not have happened;
 //! - one impossible object makes the history a violation even if others were too hard to decide; one
 //!   undecided object makes an otherwise good history unknown;
-//! - equal times are concurrent, except within one process;
+//! - equal times are concurrent, except within one process. Objects are set apart even so: that two
+//!   processes crossed two objects within one instant of a coarse clock, each seeing the other's past,
+//!   is not seen, since for that instant locality does not hold;
 //! - a violation is explained by a small part of the history that is impossible by itself; if time is
 //!   too short to find it, the verdict stands and only the explanation is longer.
 
