@@ -141,3 +141,38 @@ impl Budget {
         self.bytes_max
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn ran_out(budget: &Budget) -> bool {
+        budget.look().is_err()
+    }
+
+    #[test]
+    fn a_part_ends_with_the_whole_and_not_before_its_own_time() {
+        let (long, over) = (Budget::new(HOUR, 0), Budget::new(Duration::ZERO, 0));
+        assert!(!ran_out(&long) && !ran_out(&long.slice(HOUR)) && ran_out(&over));
+        assert!(ran_out(&long.slice(Duration::ZERO)) && ran_out(&over.slice(HOUR)));
+        assert!(ran_out(&over.steps(1)));
+    }
+
+    #[test]
+    fn an_explanation_takes_what_it_was_given_and_never_more_than_is_left() {
+        let explained =
+            |time, explanation| Budget::new(time, 0).explaining_for(explanation).explanation();
+        assert!(!ran_out(&explained(HOUR, HOUR)));
+        assert!(ran_out(&explained(HOUR, Duration::ZERO)));
+        assert!(ran_out(&explained(Duration::ZERO, HOUR)));
+    }
+
+    #[test]
+    fn a_part_of_some_steps_ends_after_them_in_every_run() {
+        let mut part = Budget::new(HOUR, 0).steps(2);
+        assert_eq!([part.poll(), part.poll()], [Ok(()), Ok(())]);
+        assert_eq!(part.poll(), Err(Exhausted::Steps(2)));
+    }
+}

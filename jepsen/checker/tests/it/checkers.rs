@@ -11,9 +11,10 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use sixbells_checker::budget::Budget;
 use sixbells_checker::call::Call;
+use sixbells_checker::datum::Datum;
 use sixbells_checker::history::{Clock, Details, Operation, Outcome, Value};
 use sixbells_checker::linearizable::{self, check};
-use sixbells_checker::model::{Keyed, Register, Spec};
+use sixbells_checker::model::{Keyed, Queue, QueueInput, QueueOutput, Register, Spec};
 use sixbells_checker::{Verdict, set, stats::Stats};
 
 use crate::{Attempt, RegisterOp, operation, verdict};
@@ -151,6 +152,55 @@ fn explanations_name_the_operations_that_contradict_each_other() {
     }
 }
 
+/// What looks like one of the contradictions that people meet, but for another writer of the value: the
+/// sentence must not claim what that writer could explain.
+#[test]
+fn no_explanation_forgets_the_other_writers_of_a_value() {
+    let w = |p, v: Option<i64>, from, to| operation(p, "write", v.into(), from, to);
+    let r = |v: Option<i64>, from| operation(9, "read", v.into(), from, Some(from + 1));
+    let cas = |p, to: i64| operation(p, "cas", Value::pair(5, to), 30, Some(90));
+    let five = |p, from, to| w(p, Some(5), from, to);
+    let six = |p, from, to| w(p, Some(6), from, to);
+    let replaced_too_often =
+        vec![five(1, 10, Some(90)), five(2, 10, Some(90)), cas(3, 6), cas(4, 7), cas(5, 8)];
+    let came_back_too_often = vec![
+        five(1, 10, Some(90)),
+        five(2, 25, Some(90)),
+        six(3, 10, Some(90)),
+        six(4, 10, Some(90)),
+        r(Some(5), 20),
+        r(Some(6), 30),
+        r(Some(5), 40),
+        r(Some(6), 50),
+        r(Some(5), 60),
+    ];
+    let also_there_at_first = vec![
+        w(1, None, 10, Some(90)),
+        six(2, 10, Some(90)),
+        six(3, 10, Some(90)),
+        r(Some(6), 20),
+        r(None, 30),
+        r(Some(6), 40),
+        r(None, 50),
+        r(Some(6), 60),
+        r(None, 70),
+    ];
+    let crashed_once = vec![
+        five(1, 10, Some(20)),
+        five(2, 10, None),
+        six(3, 30, Some(40)),
+        r(Some(5), 50),
+        six(3, 70, Some(80)),
+        r(Some(5), 90),
+    ];
+    for operations in [replaced_too_often, came_back_too_often, also_there_at_first, crashed_once] {
+        let Verdict::Invalid { explanation } = verdict(Register::with_cas(), &operations) else {
+            panic!("unseen: {operations:?}");
+        };
+        assert!(explanation.sentence.starts_with("no order of these"), "{explanation}");
+    }
+}
+
 /// Objects are checked apart, and the guilty key is named.
 #[test]
 fn a_violation_in_one_key_of_many_names_the_key() {
@@ -203,6 +253,36 @@ fn a_search_that_is_too_hard_is_unknown_and_says_which_budget_ran_out() {
         panic!()
     };
     assert!(why.contains("memory budget of 2 MiB"), "{why}");
+}
+
+/// Two processes enqueue again in the instant in which they had, so that times do not tell their calls
+/// apart; the second of one is dequeued before its first.
+#[test]
+fn a_procedure_does_not_judge_what_only_processes_put_in_order() {
+    let call = |process, input, output, invoked, returned| Call {
+        process,
+        input,
+        output,
+        invoked,
+        returned: Some(returned),
+        log_index: None,
+    };
+    let enqueue = |process, element: i32, from, to| {
+        call(process, QueueInput::Enqueue(Datum::from(element)), None, from, to)
+    };
+    let dequeue = |element: i32, at| {
+        let taken = QueueOutput::Element(Datum::from(element));
+        call(3, QueueInput::Dequeue, Some(taken), at, at + 1)
+    };
+    let enqueues =
+        [enqueue(1, 1, 0, 5), enqueue(2, 3, 0, 5), enqueue(1, 2, 5, 9), enqueue(2, 4, 5, 9)];
+    for (order, legal) in [([1, 2, 3, 4], true), ([1, 3, 4, 2], true), ([2, 1, 3, 4], false)] {
+        let dequeues = (10..).step_by(2).zip(order).map(|(at, element)| dequeue(element, at));
+        let calls: Vec<_> = enqueues.iter().cloned().chain(dequeues).collect();
+        let mut budget = Budget::new(Duration::from_secs(60), 1 << 30);
+        let found = check(&calls, &Queue::new(), &mut budget);
+        assert_eq!(matches!(found, linearizable::Verdict::Linearizable { .. }), legal, "{found:?}");
+    }
 }
 
 #[test]

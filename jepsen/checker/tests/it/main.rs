@@ -3,11 +3,14 @@
 //! One binary, one story a file:
 //! - `differential`: the search for linearizations against a judge that cannot be wrong;
 //! - `checkers`: each checker fails on a planted violation, and says why;
+//! - `budgets`: what is too hard ends in time, and hides nothing;
 //! - `long`: long histories that once took for ever;
 //! - `junit`: what build servers read, read by a parser of XML.
 //!
 //! What several stories need stands here.
 
+#[cfg(test)]
+mod budgets;
 #[cfg(test)]
 mod checkers;
 #[cfg(test)]

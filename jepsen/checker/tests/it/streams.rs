@@ -117,3 +117,38 @@ fn what_is_followed_is_not_kept() {
     assert!(stream.advance(NEVER, &mut budget).unwrap().is_none());
     assert_eq!(stream.judged(), count);
 }
+
+fn call(process: u64, input: RegisterInput, saw: i32, from: u64, to: Option<u64>) -> Calls {
+    let input = KeyedInput { key: Datum::from(1), input };
+    let output = Some(Datum::from(saw));
+    vec![Call { process, input, output, invoked: from, returned: to, log_index: None }]
+}
+
+/// A write that began in the instant in which a read of its value ended is concurrent with it, also if
+/// nobody knew of it yet.
+#[test]
+fn what_ends_at_the_horizon_waits_for_what_begins_there() {
+    let mut stream = Stream::new(Keyed::kv()).in_batches_of(1);
+    for calls in [
+        call(1, RegisterInput::Read, 7, 0, Some(5)),
+        call(2, RegisterInput::Write(Datum::from(7)), 0, 5, Some(9)),
+    ] {
+        calls.into_iter().for_each(|call| stream.push(call));
+        assert_eq!(stream.advance(5, &mut budget()).unwrap(), None);
+    }
+    assert_eq!(stream.advance(NEVER, &mut budget()).unwrap(), None);
+}
+
+/// More calls crashed than are counted.
+#[test]
+fn what_is_not_counted_is_not_called_exact() {
+    let mut stream = Stream::new(Keyed::kv()).in_batches_of(1);
+    for at in 0..600 {
+        call(at, RegisterInput::Write(Datum::from(7)), 0, at, None)
+            .into_iter()
+            .for_each(|call| stream.push(call));
+    }
+    assert!(stream.is_exact());
+    assert_eq!(stream.advance(NEVER, &mut budget()).unwrap(), None);
+    assert!(!stream.is_exact());
+}

@@ -9,6 +9,7 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use sixbells_checker::datum::Datum;
 use sixbells_checker::history::{Outcome, Value};
+use sixbells_checker::linearizable::NEVER;
 use sixbells_checker::model::{
     Action, AppendAction, AppendInput, AppendList, HistoryModel, Model, Prefix, Spec,
 };
@@ -231,4 +232,21 @@ fn single_transactions_are_read_and_others_are_sent_to_elle() {
         Value::Vector([one, asked].iter().flat_map(|txn| txn.items().unwrap()).cloned().collect());
     assert!(told(&both, &both, Outcome::Ok).unwrap_err().contains("Elle"));
     assert_eq!(model.key_words(&reading.key).as_deref(), Some("\"x\""));
+}
+
+/// Whether `ab` was appended at once, which nobody knows, or letter by letter.
+#[test]
+fn a_string_that_falls_into_elements_in_two_ways_is_left_to_the_search() {
+    let mut model = AppendList::text();
+    let mut append = |text: &str, invoked, returned| {
+        let action = AppendAction::Append(model.element(&Value::Text(text.to_owned())));
+        Made { input: AppendInput { key: Datum::NIL, action }, output: None, invoked, returned }
+    };
+    let appends = [append("ab", 0, NEVER), append("a", 1, 2), append("b", 3, 4)];
+    let output = Some(model.seen(&Value::Text("ab".to_owned())).expect("text"));
+    let input = AppendInput { key: Datum::NIL, action: AppendAction::Read };
+    let read = Made { input, output, invoked: 5, returned: 6 };
+    let calls = [&appends[..], &[read]].concat();
+    assert!(judge::possible(&model, &object(&calls).calls));
+    assert_eq!(model.decide(&object(&calls)), None);
 }
