@@ -51,6 +51,7 @@ mod client;
 mod codec;
 mod config;
 mod error;
+mod eventual;
 mod handle;
 pub mod inspect;
 mod machine;

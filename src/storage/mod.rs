@@ -24,6 +24,7 @@ mod disk;
 mod home;
 mod identity;
 mod memory;
+mod operations;
 mod scan;
 mod sled;
 mod slot;
@@ -40,6 +41,7 @@ pub use disk::{Disk, DiskFile, DiskReader, MemoryDisk, OsDisk};
 pub(crate) use home::FORMAT as LOG_FORMAT_FILE;
 pub use identity::Identity;
 pub use memory::MemoryLog;
+pub use operations::{Author, Operation, OperationLog, Vector};
 pub(crate) use snapshots::{
     Pieces, Receiving, SnapshotFile, SnapshotMeta, SnapshotOrigin, Snapshots,
 };
