@@ -24,12 +24,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
+use super::log::{Author, Operation, Vector};
 use super::stamp::{Clock, Stamp};
 use super::tail::{State, Tail, TailError};
 use crate::codec::CodecError;
 use crate::error::Error;
 use crate::proposal::Proposal;
-use crate::storage::{Author, Operation, Vector};
 
 /// What a replica says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -167,7 +167,7 @@ impl Replica {
         };
         let sequence = self.have.get(&self.me).copied().unwrap_or(0) + 1;
         let payload = proposal.bytes().clone();
-        let operation = Operation { author: self.me, sequence, stamp: stamp.0, payload };
+        let operation = Operation { author: self.me, sequence, stamp, payload };
         self.tail.insert(vec![(operation.clone(), proposal)])?;
         self.note(operation.clone());
         Ok(Ok(operation))
@@ -231,7 +231,7 @@ impl Replica {
                 break;
             }
             let proposal = Proposal::from_bytes(operation.payload.clone())?;
-            self.clock.observe(Stamp(operation.stamp));
+            self.clock.observe(operation.stamp);
             self.note(operation.clone());
             fresh.push((operation, proposal));
         }
@@ -318,7 +318,7 @@ impl Replica {
             }
         }
         let Some(frontier) = self.frontier() else { return Ok(()) };
-        Ok(self.tail.fold(frontier.0)?)
+        Ok(self.tail.fold(frontier)?)
     }
 
     /// Up to where nothing will come any more.
@@ -327,10 +327,14 @@ impl Replica {
         promised.chain([self.clock.promised()]).min()
     }
 
+    /// What each other member promised, as far as it counts.
+    pub(crate) fn promises(&self) -> impl Iterator<Item = (u64, Stamp)> + '_ {
+        self.peers.iter().map(|(node, peer)| (*node, peer.promise))
+    }
+
     /// The other member whose promise is the oldest, and that promise.
-    pub(crate) fn holds_back(&self) -> Option<(u64, Stamp)> {
-        let promises = self.peers.iter().map(|(node, peer)| (*node, peer.promise));
-        promises.min_by_key(|(_, promise)| *promise)
+    fn holds_back(&self) -> Option<(u64, Stamp)> {
+        self.promises().min_by_key(|(_, promise)| *promise)
     }
 
     /// What a peer lacks, in order of arrival, as far as it goes into so many bytes.
@@ -358,10 +362,6 @@ impl Replica {
 
     pub(crate) fn tail(&self) -> &Tail {
         &self.tail
-    }
-
-    pub(crate) fn me(&self) -> Author {
-        self.me
     }
 
     /// What is here, durable or not.

@@ -22,13 +22,14 @@ use std::collections::BTreeMap;
 use std::io;
 use std::ops::Bound::{Excluded, Unbounded};
 
+use super::log::{Author, Operation};
+use super::stamp::Stamp;
 use crate::applier::{Applier, Outcome};
 use crate::codec::CodecError;
 use crate::proposal::Proposal;
-use crate::storage::{Author, Operation};
 
 /// Where an operation stands in the order.
-pub(crate) type Place = (u64, Author);
+pub(crate) type Place = (Stamp, Author);
 
 /// How many operations are between two kept states, near the end.
 const SPACING: u64 = 64;
@@ -47,7 +48,7 @@ pub(crate) enum TailError {
     Codec(#[from] CodecError),
     /// Somebody broke a promise, or lost what was durable.
     #[error("an operation of {author} with stamp {stamp} came after all up to it were final")]
-    TooLate { author: Author, stamp: u64 },
+    TooLate { author: Author, stamp: Stamp },
     /// The state cannot be written out.
     #[error("hash of the state: {0}")]
     Io(#[from] io::Error),
@@ -211,7 +212,7 @@ impl Tail {
     }
 
     /// Makes final what is stamped up to here.
-    pub(crate) fn fold(&mut self, upto: u64) -> Result<(), TailError> {
+    pub(crate) fn fold(&mut self, upto: Stamp) -> Result<(), TailError> {
         while let Some((&place, _)) = self.entries.first_key_value()
             && place.0 <= upto
         {
@@ -236,7 +237,7 @@ impl Tail {
     }
 
     /// What became of an operation, as far as it is known by now; nothing once it is final.
-    pub(crate) fn outcome(&self, stamp: u64, author: Author) -> Option<&Outcome> {
+    pub(crate) fn outcome(&self, stamp: Stamp, author: Author) -> Option<&Outcome> {
         self.entries.get(&(stamp, author)).and_then(|entry| entry.outcome.as_ref())
     }
 

@@ -24,7 +24,6 @@ mod disk;
 mod home;
 mod identity;
 mod memory;
-mod operations;
 mod scan;
 mod sled;
 mod slot;
@@ -41,7 +40,6 @@ pub use disk::{Disk, DiskFile, DiskReader, MemoryDisk, OsDisk};
 pub(crate) use home::FORMAT as LOG_FORMAT_FILE;
 pub use identity::Identity;
 pub use memory::MemoryLog;
-pub use operations::{Author, Operation, OperationLog, Vector};
 pub(crate) use snapshots::{
     Pieces, Receiving, SnapshotFile, SnapshotMeta, SnapshotOrigin, Snapshots,
 };
