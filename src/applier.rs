@@ -75,6 +75,17 @@ impl Applier {
     /// The command cannot be decoded: another release wrote it. The state is unchanged; the node has
     /// to stop, for others may have understood it.
     pub(crate) fn apply(&mut self, at: u64, proposal: &Proposal) -> Result<Outcome, CodecError> {
+        self.apply_opening(at, at, proposal)
+    }
+
+    /// The same where `at` may change until the order is final: a session that the proposal opens is
+    /// called `session`, which does not.
+    pub(crate) fn apply_opening(
+        &mut self,
+        at: u64,
+        session: u64,
+        proposal: &Proposal,
+    ) -> Result<Outcome, CodecError> {
         let origin = proposal.origin();
         let verdict = match self.sessions.check(at, origin) {
             Verdict::Duplicate(_) if planted(Bug::NoDedup) => Verdict::Apply,
@@ -90,7 +101,7 @@ impl Applier {
             Verdict::WindowFull => Ok(Outcome::WindowFull),
             Verdict::Apply => {
                 if let Origin::Open { sessions_max } = origin {
-                    return Ok(Outcome::Opened(self.sessions.open(at, sessions_max)));
+                    return Ok(Outcome::Opened(self.sessions.open(at, session, sessions_max)));
                 }
                 let response = Bytes::from(self.machine.apply(proposal.command())?);
                 self.sessions.record(at, origin, response.clone());

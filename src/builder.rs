@@ -25,6 +25,7 @@ use std::{
 use crate::{
     config::Config,
     error::StartError,
+    eventual::{self, Eventual, EventualNode},
     machine::{StateMachine, Typed},
     node::{Held, Node},
     recovery,
@@ -67,7 +68,7 @@ pub struct Builder<S> {
     listen: Option<String>,
     routes: BTreeMap<u64, String>,
     config: Config,
-    log_engine: LogEngine,
+    log_engine: Option<LogEngine>,
     machine: PhantomData<fn() -> S>,
 }
 
@@ -81,7 +82,7 @@ impl<S: StateMachine> Builder<S> {
             listen: None,
             routes: BTreeMap::new(),
             config: Config::default(),
-            log_engine: LogEngine::default(),
+            log_engine: None,
             machine: PhantomData,
         }
     }
@@ -129,9 +130,10 @@ impl<S: StateMachine> Builder<S> {
         self
     }
 
-    /// The log engine. Fixed once the data directory was used. Default [`LogEngine::Wal`].
+    /// The log engine. Fixed once the data directory was used. Default [`LogEngine::Wal`], and in
+    /// eventual mode [`LogEngine::Sled`].
     pub fn log_engine(mut self, engine: LogEngine) -> Self {
-        self.log_engine = engine;
+        self.log_engine = Some(engine);
         self
     }
 
@@ -143,37 +145,11 @@ impl<S: StateMachine> Builder<S> {
     /// [`StartError`] says what is wrong; nothing was served.
     pub async fn start(self) -> Result<Node<S>, StartError> {
         self.config.check()?;
-        let missing = |what: &str| StartError::Config(what.to_owned());
         let dir = self.data_dir.clone().ok_or_else(|| missing("no data_dir is set"))?;
-        let listen = self.listen.clone().or_else(|| self.peers.get(&self.id).cloned());
-        let listen = listen.ok_or_else(|| missing("neither listen nor an own address is set"))?;
-        let (engine, path) = (self.log_engine, dir.clone());
-        let wanted = self.identity::<TokioRuntime>();
-        let opened = TokioRuntime::blocking(move || {
-            let disk = Arc::new(OsDisk::open(&path)?);
-            // The identity is looked at first, for opening a log that is not there creates one. It is
-            // written last, so where it is, a log was.
-            if Identity::find(&*disk, &wanted)?.is_some() {
-                recovery::require_log(&path.join(engine.to_string()))?;
-            }
-            let log = open_log(engine, &path)?;
-            Ok::<_, StartError>((disk, log))
-        });
-        let (disk, log) =
-            opened.await.map_err(|e| StartError::io(format!("open {}", dir.display()), e))??;
-        let (config, routes) = (self.config.clone(), self.routes.clone());
-        let transport = Box::new(move |identity: &Identity| {
-            let options = NodeOptions {
-                cluster: identity.cluster.clone(),
-                node: identity.node,
-                disk: identity.disk,
-                listen,
-                connections_max: config.connections_max,
-                client_frame_bytes_max: config.command_bytes_max + FRAME_SLACK_BYTES,
-                routes,
-            };
-            Arc::new(TcpTransport::node(options)) as Arc<dyn Transport>
-        });
+        let transport = self.tcp()?;
+        let engine = self.strong_engine();
+        let wanted = self.identity::<TokioRuntime>(engine.to_string());
+        let (disk, log) = open_disk(engine, dir, wanted).await?;
         self.start_with::<TokioRuntime>(Doors { disk, log, transport }).await
     }
 
@@ -185,7 +161,8 @@ impl<S: StateMachine> Builder<S> {
         self.config.check()?;
         let Doors { disk, log, transport } = doors;
         let (identity, snapshots, snapshot, state) = {
-            let (wanted, disk, log) = (self.identity::<R>(), disk.clone(), log.clone());
+            let wanted = self.identity::<R>(self.strong_engine().to_string());
+            let (disk, log) = (disk.clone(), log.clone());
             let recovered = R::blocking(move || recovery::recover::<S, R>(wanted, &disk, &*log));
             recovered.await.map_err(|e| StartError::io("recover", e))??
         };
@@ -233,14 +210,118 @@ impl<S: StateMachine> Builder<S> {
         Ok(Node::running(strong, held))
     }
 
-    fn identity<R: Runtime>(&self) -> Identity {
-        Identity {
-            cluster: self.cluster.clone(),
-            node: self.id,
-            disk: 1 + R::random_below(u64::MAX - 1),
-            engine: self.log_engine.to_string(),
-        }
+    fn strong_engine(&self) -> LogEngine {
+        self.log_engine.unwrap_or_default()
     }
+
+    fn eventual_engine(&self) -> LogEngine {
+        self.log_engine.unwrap_or(LogEngine::Sled)
+    }
+
+    fn identity<R: Runtime>(&self, engine: String) -> Identity {
+        let disk = 1 + R::random_below(u64::MAX - 1);
+        Identity { cluster: self.cluster.clone(), node: self.id, disk, engine }
+    }
+
+    /// What makes the real network door.
+    fn tcp(&self) -> Result<MakeTransport, StartError> {
+        let listen = self.listen.clone().or_else(|| self.peers.get(&self.id).cloned());
+        let listen = listen.ok_or_else(|| missing("neither listen nor an own address is set"))?;
+        let (config, routes) = (self.config.clone(), self.routes.clone());
+        Ok(Box::new(move |identity: &Identity| {
+            let options = NodeOptions {
+                cluster: identity.cluster.clone(),
+                node: identity.node,
+                disk: identity.disk,
+                listen,
+                connections_max: config.connections_max,
+                client_frame_bytes_max: config.command_bytes_max + FRAME_SLACK_BYTES,
+                routes,
+            };
+            Arc::new(TcpTransport::node(options)) as Arc<dyn Transport>
+        }))
+    }
+
+    /// Starts a node in eventual mode on the real disk, network and clock. Needs a tokio runtime.
+    ///
+    /// The members are the [`peers`](Self::peers), all of them, this node included, and each must have
+    /// the same. On its first start a node accepts nothing before it has heard of every other. To
+    /// change the members, restart all nodes with the new ones; an id whose disk is lost may come back,
+    /// but only while all others can be reached.
+    ///
+    /// # Errors
+    /// [`StartError`] says what is wrong; nothing was served.
+    pub async fn start_eventual(self) -> Result<EventualNode<S>, StartError> {
+        self.config.check()?;
+        let dir = self.data_dir.clone().ok_or_else(|| missing("no data_dir is set"))?;
+        let transport = self.tcp()?;
+        let engine = self.eventual_engine();
+        let wanted = self.identity::<TokioRuntime>(eventual_name(engine));
+        let (disk, log) = open_disk(engine, dir, wanted).await?;
+        self.start_eventual_with::<TokioRuntime>(Doors { disk, log, transport }).await
+    }
+
+    /// Starts a node in eventual mode on the doors given.
+    ///
+    /// # Errors
+    /// As [`start_eventual`](Self::start_eventual).
+    pub async fn start_eventual_with<R: Runtime>(
+        self,
+        doors: Doors,
+    ) -> Result<EventualNode<S>, StartError> {
+        self.config.check()?;
+        if !self.peers.contains_key(&self.id) {
+            return Err(missing("the peers do not hold this node itself"));
+        }
+        let Doors { disk, log, transport } = doors;
+        let wanted = self.identity::<R>(eventual_name(self.eventual_engine()));
+        let opened = R::blocking(move || {
+            let identity = Identity::open(&*disk, wanted)?;
+            let transport = transport(&identity);
+            let config = Arc::new(self.config);
+            let stored = (log, disk);
+            let eventual =
+                Eventual::<R>::open::<S>(identity, config, self.peers, stored, transport.clone())?;
+            Ok::<_, StartError>((Arc::new(eventual), transport))
+        });
+        let (eventual, transport) = opened.await.map_err(|e| StartError::io("recover", e))??;
+        if let Err(error) = transport.listen(Arc::new(eventual::Server(eventual.clone()))).await {
+            eventual.stop().await;
+            return Err(error);
+        }
+        tracing::info!(%eventual.identity, "start in eventual mode");
+        eventual.speak();
+        Ok(EventualNode::running(eventual))
+    }
+}
+
+/// A log engine's name in the identity of a node in eventual mode: its log means something else.
+fn eventual_name(engine: LogEngine) -> String {
+    format!("eventual-{engine}")
+}
+
+/// Opens the real disk and log of a node.
+async fn open_disk(
+    engine: LogEngine,
+    dir: PathBuf,
+    wanted: Identity,
+) -> Result<(Arc<dyn Disk>, Arc<dyn LogStore>), StartError> {
+    let path = dir.clone();
+    let opened = TokioRuntime::blocking(move || {
+        let disk = Arc::new(OsDisk::open(&path)?);
+        // The identity is looked at first, for opening a log that is not there creates one. It is
+        // written last, so where it is, a log was.
+        if Identity::find(&*disk, &wanted)?.is_some() {
+            recovery::require_log(&path.join(engine.to_string()))?;
+        }
+        let log = open_log(engine, &path)?;
+        Ok::<_, StartError>((disk as Arc<dyn Disk>, log))
+    });
+    opened.await.map_err(|e| StartError::io(format!("open {}", dir.display()), e))?
+}
+
+fn missing(what: &str) -> StartError {
+    StartError::Config(what.to_owned())
 }
 
 /// Room in a frame beyond the largest command: for what stands around it, and so that a command a

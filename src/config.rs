@@ -88,6 +88,19 @@ pub struct Config {
 
     /// Size of the pieces in which a snapshot travels. Default 1 MiB, at most 16 MiB.
     pub snapshot_chunk_bytes: usize,
+
+    /// Eventual mode: operations whose place in the order is not final yet; beyond it, a write is
+    /// `Overloaded`. Default 100,000.
+    ///
+    /// While a member is away, nothing becomes final: this is how much is accepted until then. Costs
+    /// the operation, its response and about 300 bytes each.
+    pub tentative_operations_max: usize,
+
+    /// Eventual mode: how far this node's clock may be ahead of most others' before its writes are
+    /// refused. Default 500 ms.
+    ///
+    /// A clock far ahead would drag all the others' stamps along. Well above a message's way.
+    pub clock_ahead_max: Duration,
 }
 
 impl Default for Config {
@@ -109,6 +122,8 @@ impl Default for Config {
             append_entries_max: 4_096,
             append_bytes_max: 4 << 20,
             snapshot_chunk_bytes: 1 << 20,
+            tentative_operations_max: 100_000,
+            clock_ahead_max: Duration::from_millis(500),
         }
     }
 }
@@ -167,6 +182,7 @@ impl Config {
                 "snapshot_chunk_bytes is not within 1 byte and 16 MiB",
             ),
             (self.connections_max > 0, "connections_max is zero"),
+            (self.tentative_operations_max > 0, "tentative_operations_max is zero"),
             (self.sessions_max > 0, "sessions_max is zero: every session would be expired"),
             (self.keys_max > 0, "keys_max is zero: write_once would remember nothing"),
             (self.snapshot_entries > 0, "snapshot_entries is zero"),

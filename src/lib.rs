@@ -28,6 +28,7 @@
 //! | `handle`, [`Client`] | types in front, bytes behind; the client retries within its deadline |
 //! | `proposal`, `sequencer` | a command with its origin, encoded once |
 //! | [`transport`] | frames, lanes, the network door |
+//! | `eventual` | the other mode: apply first, agree on the order later |
 //! | `strong` | who leads, proposing, the read barrier; openraft is named here alone |
 //! | [`storage`] | the log door and its engines, snapshot files, identity |
 //! | `applier` = `machine` + `session` | the one place where a command meets state |
@@ -51,6 +52,7 @@ mod client;
 mod codec;
 mod config;
 mod error;
+mod eventual;
 mod handle;
 pub mod inspect;
 mod machine;
@@ -74,6 +76,7 @@ pub use client::{Client, ClientConfig};
 pub use codec::encode;
 pub use config::Config;
 pub use error::{Damage, Error, StartError};
+pub use eventual::{Author, EventualNode, EventualStatus, Vector};
 pub use handle::Handle;
 pub use machine::StateMachine;
 pub use node::Node;

@@ -9,8 +9,10 @@
 //! | `ReadIndex` | nothing | `Result<ReadPoint, Error>` |
 //! | `Probe` | nothing | `Result<Probe, Error>` |
 //! | `Status` | nothing | `Result<Status, Error>` |
+//! | `ReadStable` | an encoded query | `Result<Bytes, Error>`, the encoded answer |
 //! | `Admin` | [`Admin`] | `Result<(), Error>` |
 //! | `Snapshot` | [`Chunk`] | `Result<SnapshotReply, Error>` |
+//! | `Sync` | what a replica tells in eventual mode | `Result<_, Error>`, what the other says of itself |
 //! | `Append`, `Vote`, `PreVote`, `Transfer` | consensus's own | `Result<_, Error>` |
 //!
 //! Every reply is a `Result` whose error says first whether anything may have happened.

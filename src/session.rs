@@ -62,16 +62,21 @@ struct Session {
 }
 
 impl Sessions {
-    /// Opens a session at log position `at`, which becomes its id.
-    pub(crate) fn open(&mut self, at: u64, sessions_max: u64) -> u64 {
-        self.open.insert(at, Session { used: at, ..Session::default() });
-        self.by_use.insert(at, at);
+    /// Opens session `id` at position `at` of the order. A second time, it is the same session.
+    pub(crate) fn open(&mut self, at: u64, id: u64, sessions_max: u64) -> u64 {
+        if let Some(session) = self.open.get_mut(&id) {
+            self.by_use.remove(&session.used);
+            session.used = at;
+        } else {
+            self.open.insert(id, Session { used: at, ..Session::default() });
+        }
+        self.by_use.insert(at, id);
         while self.open.len() as u64 > sessions_max.max(1) {
             let Some((used, idle)) = self.by_use.get_min().copied() else { break };
             self.by_use.remove(&used);
             self.open.remove(&idle);
         }
-        at
+        id
     }
 
     /// Whether the command at log position `at` is to be applied.
@@ -164,7 +169,7 @@ mod tests {
     #[test]
     fn a_retry_gets_the_recorded_response() {
         let mut table = Sessions::default();
-        let id = table.open(5, 10);
+        let id = table.open(5, 5, 10);
         apply(&mut table, 6, command(id, 0, 0), "paid");
         assert_eq!(table.check(7, command(id, 0, 0)), Verdict::Duplicate("paid".into()));
     }
@@ -173,7 +178,7 @@ mod tests {
     #[test]
     fn sequences_may_arrive_out_of_order() {
         let mut table = Sessions::default();
-        let id = table.open(1, 10);
+        let id = table.open(1, 1, 10);
         for (at, sequence) in [(2, 3), (3, 0), (4, 2), (5, 1)] {
             apply(&mut table, at, command(id, sequence, 0), "ok");
         }
@@ -184,17 +189,28 @@ mod tests {
     #[test]
     fn below_the_floor_nothing_is_applied() {
         let mut table = Sessions::default();
-        let id = table.open(1, 10);
+        let id = table.open(1, 1, 10);
         apply(&mut table, 2, command(id, 1, 1), "ok");
         assert_eq!(table.check(3, command(id, 0, 0)), Verdict::Expired);
+    }
+
+    /// In eventual mode two replicas may be asked to open one session.
+    #[test]
+    fn a_session_that_is_opened_twice_is_one() {
+        let mut table = Sessions::default();
+        let id = table.open(1, 77, 10);
+        apply(&mut table, 2, command(id, 0, 0), "ok");
+        assert_eq!(table.open(3, 77, 10), 77);
+        assert_eq!(table.check(4, command(id, 0, 0)), Verdict::Duplicate("ok".into()));
+        assert_eq!(table.len(), 1);
     }
 
     #[test]
     fn the_session_idle_for_longest_goes_first() {
         let mut table = Sessions::default();
-        let (a, b) = (table.open(1, 2), table.open(2, 2));
+        let (a, b) = (table.open(1, 1, 2), table.open(2, 2, 2));
         apply(&mut table, 3, command(a, 0, 0), "ok");
-        let c = table.open(4, 2);
+        let c = table.open(4, 4, 2);
         assert_eq!(table.check(5, command(b, 0, 0)), Verdict::Expired);
         apply(&mut table, 6, command(a, 1, 1), "ok");
         apply(&mut table, 7, command(c, 0, 0), "ok");
@@ -216,7 +232,7 @@ mod tests {
     #[test]
     fn a_session_holds_a_bounded_number_of_responses() {
         let mut table = Sessions::default();
-        let id = table.open(1, 1);
+        let id = table.open(1, 1, 1);
         for n in 0..WINDOW {
             apply(&mut table, 2 + n, command(id, n, 0), "ok");
         }

@@ -71,6 +71,10 @@ impl<R: Runtime> Strong<R> {
             Kind::Append | Kind::Vote | Kind::PreVote | Kind::Transfer | Kind::Snapshot => {
                 self.answer_member(kind, &body).await
             }
+            Kind::Sync | Kind::ReadStable => {
+                let refused = Error::Refused(format!("{kind:?} means nothing in strong mode"));
+                rpc::reply::<()>(id, &Err(refused))
+            }
             Kind::Hello | Kind::Welcome | Kind::Refused | Kind::Reply => {
                 rpc::reply::<()>(id, &Err(Error::Refused(format!("{kind:?} is not a request"))))
             }

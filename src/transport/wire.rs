@@ -71,6 +71,8 @@ pub enum Kind {
     Probe = 16,
     /// A change of membership or of leadership.
     Admin = 17,
+    /// What a replica in eventual mode tells another.
+    Sync = 18,
     /// A command.
     Propose = 30,
     /// A linearizable query.
@@ -79,11 +81,13 @@ pub enum Kind {
     ReadLocal = 32,
     /// How the node is.
     Status = 33,
+    /// A query of the state that nothing will revoke, in eventual mode.
+    ReadStable = 34,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 16] = [
+    pub const ALL: [Kind; 18] = [
         Kind::Hello,
         Kind::Welcome,
         Kind::Refused,
@@ -96,10 +100,12 @@ impl Kind {
         Kind::ReadIndex,
         Kind::Probe,
         Kind::Admin,
+        Kind::Sync,
         Kind::Propose,
         Kind::Read,
         Kind::ReadLocal,
         Kind::Status,
+        Kind::ReadStable,
     ];
 
     /// The name in metrics.
@@ -117,10 +123,12 @@ impl Kind {
             Kind::ReadIndex => "read_index",
             Kind::Probe => "probe",
             Kind::Admin => "admin",
+            Kind::Sync => "sync",
             Kind::Propose => "propose",
             Kind::Read => "read",
             Kind::ReadLocal => "read_local",
             Kind::Status => "status",
+            Kind::ReadStable => "read_stable",
         }
     }
 

@@ -5,6 +5,7 @@
 mod cluster;
 mod crashes;
 mod damage;
+mod eventual;
 mod faults;
 mod garbage;
 mod leadership;

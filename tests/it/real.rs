@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use crate::cluster::{Command, Ledger, eventually, patiently};
 
 /// Ports that were free a moment ago.
-fn free_ports(count: usize) -> Vec<String> {
+pub(crate) fn free_ports(count: usize) -> Vec<String> {
     let bind = |_| std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let held: Vec<_> = (0..count).map(bind).collect();
     held.iter().map(|listener| listener.local_addr().unwrap().to_string()).collect()

@@ -55,7 +55,10 @@ impl fmt::Display for Exhausted {
                 write!(out, "the memory budget of {} MiB ran out", limit >> 20)
             }
             Exhausted::Steps(limit) => write!(out, "{limit} steps did not do"),
-            Exhausted::Room => write!(out, "too many calls had crashed or were in flight at once, and memory ran out"),
+            Exhausted::Room => write!(
+                out,
+                "too many calls had crashed or were in flight at once, and memory ran out"
+            ),
         }
     }
 }

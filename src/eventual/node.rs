@@ -1,0 +1,118 @@
+//! A running node in eventual mode.
+//!
+//! Owns [`EventualNode`], what a program does with one beside reading and writing: stable reads, status,
+//! and its end. That it has no membership methods is on purpose: the type says what a mode can do.
+//!
+//! Invariants: as [`Node`](crate::Node)'s: a node that was dropped serves nothing.
+//!
+//! Does not: put itself together (`builder`).
+
+use std::{fmt, marker::PhantomData, sync::Arc};
+
+use bytes::Bytes;
+
+use super::{Eventual, EventualStatus};
+use crate::{
+    codec, error::Error, handle::Handle, machine::StateMachine, runtime::Runtime,
+    transport::BoxFuture,
+};
+
+/// What an [`EventualNode`] does with its replica, without the runtime's type.
+trait Control: Send + Sync {
+    fn read_stable(&self, query: &[u8]) -> Result<Bytes, Error>;
+    fn status(&self) -> EventualStatus;
+    fn stopped(&self) -> BoxFuture<'_, String>;
+    fn shutdown(&self) -> BoxFuture<'_, ()>;
+    fn close(&self);
+}
+
+impl<R: Runtime> Control for Arc<Eventual<R>> {
+    fn read_stable(&self, query: &[u8]) -> Result<Bytes, Error> {
+        (**self).read_stable(query)
+    }
+
+    fn status(&self) -> EventualStatus {
+        (**self).status()
+    }
+
+    fn stopped(&self) -> BoxFuture<'_, String> {
+        Box::pin((**self).stopped())
+    }
+
+    fn shutdown(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.stop())
+    }
+
+    fn close(&self) {
+        (**self).close();
+    }
+}
+
+/// A running node in eventual mode: it accepts writes whether or not others can be reached, and agrees
+/// with them on the order later.
+///
+/// What its [`Handle`] does here: a write returns once it is durable **on this node alone**, applied in
+/// the order known so far; what it answers may be *revoked* by an operation that comes before it in
+/// the order and arrives later. Reads answer from this node's state, which may lack what others
+/// accepted, and may go back when the order changes. Retries are still one effect.
+pub struct EventualNode<S> {
+    handle: Handle<S>,
+    control: Box<dyn Control>,
+    machine: PhantomData<fn() -> S>,
+}
+
+impl<S> fmt::Debug for EventualNode<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("EventualNode").field(&self.control.status().id).finish()
+    }
+}
+
+impl<S> Drop for EventualNode<S> {
+    fn drop(&mut self) {
+        self.control.close();
+    }
+}
+
+impl<S: StateMachine> EventualNode<S> {
+    pub(crate) fn running<R: Runtime>(eventual: Arc<Eventual<R>>) -> Self {
+        Self {
+            handle: Handle::new(eventual.clone()),
+            control: Box::new(eventual),
+            machine: PhantomData,
+        }
+    }
+
+    /// Reads and writes through this node.
+    pub fn handle(&self) -> Handle<S> {
+        self.handle.clone()
+    }
+
+    /// Answers a query from the state whose order is final: nothing will revoke the answer, and of two
+    /// nodes' stable states one is an earlier state of the other. It lacks what is still tentative, which
+    /// grows for as long as any member is away.
+    ///
+    /// # Errors
+    /// No error of a read has an effect on the state.
+    pub fn read_stable(&self, query: &S::Query) -> Result<S::Answer, Error> {
+        let answer = self.control.read_stable(&codec::encode(query))?;
+        codec::decode(&answer).map_err(|e| Error::Unknown(format!("unreadable answer: {e}")))
+    }
+
+    /// How the node is.
+    pub fn status(&self) -> EventualStatus {
+        self.control.status()
+    }
+
+    /// Waits until the node has stopped because of a fault (a failed sync, damage, a panic in the
+    /// machine, a state that differs from another node's after the same operations) and returns the
+    /// reason.
+    pub async fn stopped(&self) -> String {
+        self.control.stopped().await
+    }
+
+    /// Stops, and frees the port and the data directory. Handles that are left over get
+    /// [`Error::Stopped`].
+    pub async fn shutdown(&self) {
+        self.control.shutdown().await;
+    }
+}

@@ -1,0 +1,371 @@
+//! A replica: what it holds, what it knows of the others, and what may become final.
+//!
+//! Owns the protocol, without disk, network or clock: whoever drives it brings those. Each replica
+//! keeps all operations in the order in which they arrived, and sends each other one those that it
+//! lacks, in that order. So whoever holds an operation holds all that its author had seen before it
+//! (Bayou's prefix property: causal order comes for free).
+//!
+//! In: proposals to be accepted here, operations and [`Digest`]s of others, and word of what is durable.
+//! Out: operations to be made durable, those a peer lacks, and this replica's own digest.
+//!
+//! Invariants
+//! - What is sent is durable here: a crash never takes back what others have seen.
+//! - A digest claims only what is durable, so its sender is not asked for it again in vain.
+//! - The *frontier* is the least of all members' promises to give no stamp up to there, each of which
+//!   counts only once everything is here that its member had by then. Below it nothing can come, so
+//!   what is there is final. A member that is away holds it back, for as long as it is away.
+//! - A replica that has never heard of every other member accepts nothing: it might stamp below a
+//!   frontier that it does not know of.
+//!
+//! Does not: decide who is a member, or drop what it cannot order. A stamp from a clock far ahead is
+//! taken like any other; the replica whose clock is ahead of the others' refuses to give stamps.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use serde::{Deserialize, Serialize};
+
+use super::log::{Author, Operation, Vector};
+use super::stamp::{Clock, Stamp};
+use super::tail::{State, Tail, TailError};
+use crate::codec::CodecError;
+use crate::error::Error;
+use crate::proposal::Proposal;
+
+/// What a replica says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Digest {
+    pub(crate) node: u64,
+    /// The wall clock of the sender when it sent this.
+    pub(crate) wall_ms: u64,
+    /// What it holds, durably.
+    pub(crate) have: Vector,
+    /// It gives no stamp up to this one any more,
+    pub(crate) promise: Stamp,
+    /// beyond those of the operations that it holds and those of its own up to here.
+    pub(crate) own: (Author, u64),
+    /// The hash of its final state after so many operations, if there were enough of them.
+    pub(crate) hashed: Option<(u64, u64)>,
+}
+
+impl Digest {
+    /// Whether everything is here that the promise speaks of.
+    fn covered_by(&self, have: &Vector) -> bool {
+        covers(have, &self.have) && holds(have, self.own.0, self.own.1)
+    }
+}
+
+/// Whether a vector has that operation.
+fn holds(vector: &Vector, author: Author, sequence: u64) -> bool {
+    vector.get(&author).copied().unwrap_or(0) >= sequence
+}
+
+fn covers(more: &Vector, less: &Vector) -> bool {
+    less.iter().all(|(author, sequence)| holds(more, *author, *sequence))
+}
+
+/// What is known of another replica.
+#[derive(Debug, Default)]
+struct Peer {
+    have: Vector,
+    /// No operation will come from there with a stamp up to this one.
+    promise: Stamp,
+    /// What it promised, and what has to be here for it to count. The first is waited for, or a
+    /// replica that is always a little behind would wait for ever; the last comes next.
+    waited_for: VecDeque<Digest>,
+    /// How far its clock is ahead of this one.
+    ahead_ms: i64,
+    /// The first arrival that it may lack.
+    cursor: u64,
+    heard: bool,
+}
+
+/// Why a replica has to stop.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Fault {
+    #[error(transparent)]
+    Tail(#[from] TailError),
+    #[error("an operation is no proposal: {0}")]
+    Codec(#[from] CodecError),
+    /// The machine is not deterministic, or releases differ.
+    #[error(
+        "after the same {count} operations, the state here differs from that of node {node}: \
+         apply must depend on the commands alone"
+    )]
+    Diverged { node: u64, count: u64 },
+}
+
+/// Limits of a replica.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Operations that are not final yet.
+    pub(crate) tentative_max: usize,
+    /// How far the clock may be ahead of the others'.
+    pub(crate) ahead_max_ms: i64,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Replica {
+    me: Author,
+    limits: Limits,
+    clock: Clock,
+    tail: Tail,
+    have: Vector,
+    /// All operations, in order of arrival.
+    arrivals: Vec<Operation>,
+    /// How many of them are durable, and which those are.
+    durable: usize,
+    durable_have: Vector,
+    peers: BTreeMap<u64, Peer>,
+}
+
+impl Replica {
+    /// Goes on from what is on disk.
+    ///
+    /// # Errors
+    /// If an operation on disk cannot be applied.
+    pub(crate) fn open(
+        me: Author,
+        members: &BTreeSet<u64>,
+        limits: Limits,
+        ceiling: Stamp,
+        initial: State,
+        operations: Vec<Operation>,
+    ) -> Result<Self, Fault> {
+        let others = members.iter().filter(|member| **member != me.node);
+        let mut replica = Self {
+            me,
+            limits,
+            clock: Clock::new(ceiling),
+            tail: Tail::new(initial, None),
+            have: Vector::new(),
+            arrivals: Vec::new(),
+            durable: 0,
+            durable_have: Vector::new(),
+            peers: others.map(|member| (*member, Peer::default())).collect(),
+        };
+        replica.take_up(operations)?;
+        replica.synced(replica.arrivals.len());
+        Ok(replica)
+    }
+
+    /// Accepts a proposal: it is part of the state from now on, but to be acknowledged only once it is
+    /// durable. Returns the operation to be appended to the log.
+    ///
+    /// # Errors
+    /// Definite: nothing was accepted.
+    pub(crate) fn accept(
+        &mut self,
+        proposal: Proposal,
+        wall_ms: u64,
+    ) -> Result<Result<Operation, Error>, Fault> {
+        if let Err(refused) = self.may_accept() {
+            return Ok(Err(refused));
+        }
+        let Some(stamp) = self.clock.next(wall_ms) else {
+            return Ok(Err(Error::Overloaded("the clock's ceiling is not durable yet".into())));
+        };
+        let sequence = self.have.get(&self.me).copied().unwrap_or(0) + 1;
+        let payload = proposal.bytes().clone();
+        let operation = Operation { author: self.me, sequence, stamp, payload };
+        self.tail.insert(vec![(operation.clone(), proposal)])?;
+        self.note(operation.clone());
+        Ok(Ok(operation))
+    }
+
+    fn may_accept(&self) -> Result<(), Error> {
+        if let Some(unheard) = self.unheard() {
+            let reason = format!("node {unheard} was not heard of yet since the first start");
+            return Err(Error::Overloaded(reason));
+        }
+        let ahead = self.ahead_ms();
+        if ahead > self.limits.ahead_max_ms {
+            let reason = format!("this node's clock is {ahead} ms ahead of most others'");
+            return Err(Error::Refused(reason));
+        }
+        if self.tail.len() >= self.limits.tentative_max {
+            let away = self.holds_back().map_or(String::new(), |(node, _)| {
+                format!("; nothing becomes final before node {node} is heard of")
+            });
+            return Err(Error::Overloaded(format!(
+                "{} operations are not final yet{away}",
+                self.tail.len()
+            )));
+        }
+        Ok(())
+    }
+
+    /// A member that has to be heard of before anything is accepted here.
+    pub(crate) fn unheard(&self) -> Option<u64> {
+        // One that has a ceiling was part of the cluster before.
+        let fresh = self.clock.ceiling() == Stamp(0);
+        let unheard = self.peers.iter().find(|(_, peer)| fresh && !peer.heard);
+        unheard.map(|(node, _)| *node)
+    }
+
+    /// How far this clock is ahead of most others'.
+    pub(crate) fn ahead_ms(&self) -> i64 {
+        let heard = self.peers.values().filter(|peer| peer.heard);
+        let mut offsets: Vec<i64> = heard.map(|peer| peer.ahead_ms).chain([0]).collect();
+        offsets.sort_unstable();
+        -offsets[(offsets.len() - 1) / 2]
+    }
+
+    /// Takes operations of others up, in their order, up to the first that something is missing
+    /// before. Returns those that are new, to be appended to the log.
+    pub(crate) fn take(&mut self, operations: Vec<Operation>) -> Result<Vec<Operation>, Fault> {
+        let before = self.arrivals.len();
+        self.take_up(operations)?;
+        self.settle()?;
+        Ok(self.arrivals[before..].to_vec())
+    }
+
+    fn take_up(&mut self, operations: Vec<Operation>) -> Result<(), Fault> {
+        let mut fresh = Vec::new();
+        for operation in operations {
+            let held = self.have.get(&operation.author).copied().unwrap_or(0);
+            if operation.sequence <= held {
+                continue;
+            }
+            if operation.sequence > held + 1 {
+                break;
+            }
+            let proposal = Proposal::from_bytes(operation.payload.clone())?;
+            self.clock.observe(operation.stamp);
+            self.note(operation.clone());
+            fresh.push((operation, proposal));
+        }
+        Ok(self.tail.insert(fresh)?)
+    }
+
+    fn note(&mut self, operation: Operation) {
+        self.have.insert(operation.author, operation.sequence);
+        self.arrivals.push(operation);
+    }
+
+    /// So many arrivals are durable.
+    pub(crate) fn synced(&mut self, arrivals: usize) {
+        for operation in &self.arrivals[self.durable.min(arrivals)..arrivals] {
+            self.durable_have.insert(operation.author, operation.sequence);
+        }
+        self.durable = self.durable.max(arrivals);
+    }
+
+    /// How many operations have arrived.
+    pub(crate) fn arrived(&self) -> usize {
+        self.arrivals.len()
+    }
+
+    /// The ceiling of the clock is durable up to here.
+    pub(crate) fn raise(&mut self, ceiling: Stamp) {
+        self.clock.raise(ceiling);
+    }
+
+    /// The ceiling that should be durable soon, if it is not.
+    pub(crate) fn ceiling_wanted(&self, wall_ms: u64, ahead_ms: u64) -> Option<Stamp> {
+        let reading = self.clock.reading(wall_ms);
+        let soon = Stamp::at(reading.wall_ms() + ahead_ms / 2);
+        let wanted = self.unheard().is_none() && soon >= self.clock.ceiling();
+        wanted.then(|| Stamp::at(reading.wall_ms() + ahead_ms))
+    }
+
+    /// What this replica says of itself now.
+    pub(crate) fn digest(&mut self, wall_ms: u64) -> Digest {
+        Digest {
+            node: self.me.node,
+            wall_ms,
+            have: self.durable_have.clone(),
+            promise: self.clock.promise(wall_ms),
+            own: (self.me, self.have.get(&self.me).copied().unwrap_or(0)),
+            hashed: self.tail.hashes().last_key_value().map(|(count, hash)| (*count, *hash)),
+        }
+    }
+
+    /// Takes note of what another replica says of itself.
+    pub(crate) fn hear(&mut self, digest: Digest, wall_ms: u64) -> Result<(), Fault> {
+        if let Some((count, hash)) = digest.hashed
+            && self.tail.hashes().get(&count).is_some_and(|own| *own != hash)
+        {
+            return Err(Fault::Diverged { node: digest.node, count });
+        }
+        let fresh = self.clock.ceiling() == Stamp(0);
+        let Some(peer) = self.peers.get_mut(&digest.node) else { return Ok(()) };
+        if fresh {
+            // Its frontier, if it has one, is not beyond its promise.
+            self.clock.observe(digest.promise);
+        }
+        peer.heard = true;
+        peer.ahead_ms = digest.wall_ms.cast_signed().saturating_sub(wall_ms.cast_signed());
+        // What a peer said on its way may overtake what it said before: it never holds less.
+        for (author, sequence) in &digest.have {
+            let held = peer.have.entry(*author).or_default();
+            *held = (*held).max(*sequence);
+        }
+        // What it had not synced when it crashed will never come.
+        peer.waited_for.retain(|before| before.own.0 == digest.own.0);
+        peer.waited_for.truncate(1);
+        peer.waited_for.push_back(digest);
+        self.settle()
+    }
+
+    /// Counts the promises that may be counted by now, and makes final what they make so.
+    fn settle(&mut self) -> Result<(), Fault> {
+        for peer in self.peers.values_mut() {
+            while peer.waited_for.front().is_some_and(|digest| digest.covered_by(&self.have)) {
+                if let Some(Digest { promise, .. }) = peer.waited_for.pop_front() {
+                    peer.promise = peer.promise.max(promise);
+                }
+            }
+        }
+        let Some(frontier) = self.frontier() else { return Ok(()) };
+        Ok(self.tail.fold(frontier)?)
+    }
+
+    /// Up to where nothing will come any more.
+    fn frontier(&self) -> Option<Stamp> {
+        let promised = self.peers.values().map(|peer| peer.promise);
+        promised.chain([self.clock.promised()]).min()
+    }
+
+    /// What each other member promised, as far as it counts.
+    pub(crate) fn promises(&self) -> impl Iterator<Item = (u64, Stamp)> + '_ {
+        self.peers.iter().map(|(node, peer)| (*node, peer.promise))
+    }
+
+    /// The other member whose promise is the oldest, and that promise.
+    fn holds_back(&self) -> Option<(u64, Stamp)> {
+        self.promises().min_by_key(|(_, promise)| *promise)
+    }
+
+    /// What a peer lacks, in order of arrival, as far as it goes into so many bytes.
+    pub(crate) fn lacking(&mut self, node: u64, bytes_max: usize) -> Vec<Operation> {
+        let Some(peer) = self.peers.get_mut(&node) else { return Vec::new() };
+        let mut lacking = Vec::new();
+        let mut bytes = 0;
+        let mut at = usize::try_from(peer.cursor).unwrap_or(usize::MAX);
+        while let Some(operation) = self.arrivals[..self.durable].get(at) {
+            let held = holds(&peer.have, operation.author, operation.sequence);
+            if !held && bytes > bytes_max {
+                break;
+            }
+            if !held {
+                bytes += operation.payload.len() + size_of::<Operation>();
+                lacking.push(operation.clone());
+            }
+            at += 1;
+            if lacking.is_empty() {
+                peer.cursor = at as u64;
+            }
+        }
+        lacking
+    }
+
+    pub(crate) fn tail(&self) -> &Tail {
+        &self.tail
+    }
+
+    /// What is here, durable or not.
+    pub(crate) fn have(&self) -> &Vector {
+        &self.have
+    }
+}

@@ -1,0 +1,134 @@
+//! Telling the others: what they lack, and what this replica promises.
+//!
+//! Owns one task for each peer. It sends what the peer lacks, in order of arrival, with this replica's
+//! digest, and learns from the reply what the peer holds by then. Woken by what is accepted here;
+//! without that, it speaks every [`Config::heartbeat`](crate::Config::heartbeat), for promises make
+//! operations final, also where nobody writes.
+//!
+//! Invariants
+//! - One message to a peer at a time, of a bounded size: a peer that is slow or away holds up nobody.
+//! - What was taken up from a message is durable before it is answered.
+//!
+//! Does not: relay at once what it did not accept itself. The peer most likely hears it from its
+//! author, and if not, at the next turn.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+
+use super::{Eventual, log::Operation, replica::Digest, stamp::Stamp};
+use crate::{
+    codec,
+    error::Error,
+    rpc,
+    runtime::{self, Runtime},
+    transport::{Kind, Lane, Message, Peer},
+};
+
+/// What one replica tells another.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct News {
+    pub(super) digest: Digest,
+    pub(super) operations: Vec<Operation>,
+}
+
+/// How far the clock's ceiling is written ahead.
+const CEILING_AHEAD_MS: u64 = 1_000;
+
+impl<R: Runtime> Eventual<R> {
+    /// Begins to speak to the others.
+    pub(crate) fn speak(self: &Arc<Self>) {
+        for (at, (node, addr)) in self.peers.iter().enumerate() {
+            let peer = Peer { addr: addr.clone(), node: Some(*node), disk: None };
+            runtime::spawn::<R>(self.clone().tell(*node, peer, at));
+        }
+        // Alone, nobody reminds it of the clock.
+        runtime::spawn::<R>(self.clone().wind());
+    }
+
+    async fn tell(self: Arc<Self>, node: u64, peer: Peer, at: usize) {
+        while self.works().is_ok() {
+            if self.tell_once(node, &peer).await.is_ok_and(|more| more) {
+                continue;
+            }
+            let woken = self.news[at].notified();
+            // Woken or not, it is time.
+            let _ = R::timeout(self.config.heartbeat, woken).await;
+        }
+    }
+
+    /// Tells a peer what it lacks, as far as it goes into one message; whether there is more.
+    async fn tell_once(&self, node: u64, peer: &Peer) -> Result<bool, Error> {
+        let bytes_max = usize::try_from(self.config.append_bytes_max).unwrap_or(usize::MAX);
+        let news = self.with(|replica| {
+            let operations = replica.lacking(node, bytes_max);
+            Ok(News { digest: replica.digest(Self::wall_ms()), operations })
+        })?;
+        let told = !news.operations.is_empty();
+        let body = Bytes::from(codec::encode(&news));
+        let request = Message { kind: Kind::Sync, request: 0, body };
+        let reply =
+            self.transport.call(peer, Lane::Log, request, self.config.append_timeout).await?;
+        let digest: Digest = rpc::read_reply(&reply)?;
+        self.with(|replica| {
+            replica.hear(digest, Self::wall_ms())?;
+            Ok(told && !replica.lacking(node, 1).is_empty())
+        })
+    }
+
+    /// Takes up what another replica tells; answers with this one's digest, once all is durable.
+    pub(super) async fn take(&self, news: News) -> Result<Digest, Error> {
+        let (durable, taken) = oneshot::channel();
+        self.with(|replica| {
+            let fresh = replica.take(news.operations)?;
+            replica.hear(news.digest, Self::wall_ms())?;
+            self.append(replica, fresh, durable);
+            Ok(())
+        })?;
+        match taken.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                self.fail(&format!("the log of operations: {error}"));
+                return Err(Error::Stopped(error.to_string()));
+            }
+            Err(_dropped) => return Err(Error::Stopped("the log is gone".into())),
+        }
+        self.with(|replica| Ok(replica.digest(Self::wall_ms())))
+    }
+
+    /// Keeps the ceiling of the clock ahead of it.
+    async fn wind(self: Arc<Self>) {
+        let wanted =
+            || self.with(|replica| Ok(replica.ceiling_wanted(Self::wall_ms(), CEILING_AHEAD_MS)));
+        while let Ok(wanted) = wanted() {
+            if let Some(ceiling) = wanted {
+                if let Err(error) = self.save_ceiling(ceiling).await {
+                    return self.fail(&format!("the log of operations: {error}"));
+                }
+                continue;
+            }
+            R::sleep(self.config.heartbeat).await;
+        }
+    }
+
+    async fn save_ceiling(&self, ceiling: Stamp) -> std::io::Result<()> {
+        let (durable, saved) = oneshot::channel();
+        let done = Box::new(move |result| {
+            // Who has stopped waiting has stopped.
+            let _ = durable.send(result);
+        });
+        self.with(|_replica| {
+            // Under the lock: the log has one writer at a time.
+            if let Some(log) = self.log() {
+                log.save_ceiling(ceiling, done);
+            }
+            Ok(())
+        })
+        .map_err(std::io::Error::other)?;
+        saved.await.map_err(|_dropped| std::io::Error::other("it is gone"))??;
+        self.replica().raise(ceiling);
+        Ok(())
+    }
+}

@@ -1,0 +1,268 @@
+//! The tail: operations whose place in the order is not final yet, and the states along them.
+//!
+//! Owns the state of a replica. Operations are ordered by stamp, and by author where stamps are equal:
+//! the same everywhere, in whatever order they arrive. One that arrives late goes between those that
+//! were applied already, so what came after it is applied again, from the newest state before it.
+//! After Bayou (Terry et al., "Managing Update Conflicts in Bayou", SOSP 1995).
+//!
+//! In: operations in any order, and the frontier, below which none will come any more. Out: outcomes,
+//! which may be *revised* until they are final, the current state, and the final one.
+//!
+//! Invariants
+//! - The current state is the final one with the tail applied in order: a function of which operations
+//!   there are, not of how they came.
+//! - One rollback for each batch, whatever is in it.
+//! - States are kept along the tail, densely near its end and sparsely further back: as many as the
+//!   logarithm of its length.
+//! - What is at or below the frontier never changes: an operation that comes there is an error.
+//!
+//! Does not: know who is to be waited for, or keep anything on disk.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::ops::Bound::{Excluded, Unbounded};
+
+use super::log::{Author, Operation};
+use super::stamp::Stamp;
+use crate::applier::{Applier, Outcome};
+use crate::codec::CodecError;
+use crate::proposal::Proposal;
+
+/// Where an operation stands in the order.
+pub(crate) type Place = (Stamp, Author);
+
+/// How many operations are between two kept states, near the end.
+const SPACING: u64 = 64;
+/// How much sparser kept states are further back: a part of the distance from the end.
+const SPARSER: u64 = 4;
+/// After how many final operations the state is hashed.
+const HASHED_EVERY: u64 = 1_024;
+/// How many hashes are remembered.
+const HASHES_MAX: usize = 64;
+
+/// Why the tail cannot go on. The replica has to stop.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TailError {
+    /// Another release wrote the command.
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+    /// Somebody broke a promise, or lost what was durable.
+    #[error("an operation of {author} with stamp {stamp} came after all up to it were final")]
+    TooLate { author: Author, stamp: Stamp },
+    /// The state cannot be written out.
+    #[error("hash of the state: {0}")]
+    Io(#[from] io::Error),
+}
+
+#[derive(Debug)]
+struct Entry {
+    proposal: Proposal,
+    outcome: Option<Outcome>,
+}
+
+/// A state, and how many operations led to it.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) applier: Applier,
+    pub(crate) count: u64,
+}
+
+impl State {
+    fn apply(&mut self, proposal: &Proposal) -> Result<Outcome, CodecError> {
+        self.count += 1;
+        self.applier.apply_opening(self.count, session_of(proposal), proposal)
+    }
+
+    pub(crate) fn capture(&self) -> Self {
+        Self { applier: self.applier.capture(), count: self.count }
+    }
+
+    /// A number that is the same for equal states.
+    fn hash(&self) -> io::Result<u64> {
+        let mut out = Hashing { crc: crc32fast::Hasher::new(), bytes: 0 };
+        self.applier.save(&mut out)?;
+        Ok(out.bytes << 32 | u64::from(out.crc.finalize()))
+    }
+}
+
+/// The name of a session that a proposal opens: it must be the same wherever the proposal stands.
+#[expect(clippy::cast_possible_truncation, reason = "the lower half of random bits")]
+fn session_of(proposal: &Proposal) -> u64 {
+    proposal.request() as u64
+}
+
+struct Hashing {
+    crc: crc32fast::Hasher,
+    bytes: u64,
+}
+
+impl io::Write for Hashing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.crc.update(bytes);
+        self.bytes += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What the tail has done so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Work {
+    /// Commands applied, again and again included.
+    pub(crate) applies: u64,
+    /// Batches that came late.
+    pub(crate) rollbacks: u64,
+    /// Outcomes that changed after they were first known.
+    pub(crate) revised: u64,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Tail {
+    /// Up to and including `frontier`.
+    folded: State,
+    frontier: Option<Place>,
+    entries: BTreeMap<Place, Entry>,
+    /// The state behind each of these places.
+    kept: BTreeMap<Place, State>,
+    current: State,
+    /// Hashes of the final state, by how many operations led to it.
+    hashes: BTreeMap<u64, u64>,
+    pub(crate) work: Work,
+}
+
+impl Tail {
+    /// Goes on from a final state.
+    pub(crate) fn new(folded: State, frontier: Option<Place>) -> Self {
+        let current = folded.capture();
+        let (entries, kept) = (BTreeMap::new(), BTreeMap::new());
+        let (hashes, work) = (BTreeMap::new(), Work::default());
+        Self { folded, frontier, entries, kept, current, hashes, work }
+    }
+
+    /// Takes operations up and brings the state to what it is with them.
+    pub(crate) fn insert(&mut self, batch: Vec<(Operation, Proposal)>) -> Result<(), TailError> {
+        let last = self.entries.last_key_value().map(|(place, _)| *place);
+        let mut first: Option<Place> = None;
+        for (Operation { author, stamp, .. }, proposal) in batch {
+            let place = (stamp, author);
+            if Some(place) <= self.frontier {
+                return Err(TailError::TooLate { author, stamp });
+            }
+            self.entries.insert(place, Entry { proposal, outcome: None });
+            first = Some(first.map_or(place, |first| first.min(place)));
+        }
+        let Some(first) = first else { return Ok(()) };
+        let from = match Some(first) < last {
+            true => self.roll_back(first),
+            false => last,
+        };
+        self.replay(from)
+    }
+
+    /// Goes back to the newest state before a place; says behind which place that is.
+    fn roll_back(&mut self, place: Place) -> Option<Place> {
+        self.work.rollbacks += 1;
+        self.kept.split_off(&place);
+        let (from, state) = match self.kept.last_key_value() {
+            Some((from, state)) => (Some(*from), state),
+            None => (self.frontier, &self.folded),
+        };
+        self.current = state.capture();
+        from
+    }
+
+    fn replay(&mut self, from: Option<Place>) -> Result<(), TailError> {
+        let behind = from.map_or(Unbounded, Excluded);
+        let end = self.folded.count + self.entries.len() as u64;
+        let mut kept_at = self.kept.last_key_value().map_or(self.folded.count, |(_, s)| s.count);
+        for (place, entry) in self.entries.range_mut((behind, Unbounded)) {
+            let outcome = self.current.apply(&entry.proposal)?;
+            self.work.applies += 1;
+            if entry.outcome.as_ref().is_some_and(|before| *before != outcome) {
+                self.work.revised += 1;
+            }
+            entry.outcome = Some(outcome);
+            if self.current.count - kept_at >= spacing(end - self.current.count) {
+                self.kept.insert(*place, self.current.capture());
+                kept_at = self.current.count;
+            }
+        }
+        self.thin();
+        Ok(())
+    }
+
+    /// Forgets the states that are closer together than they need to be by now.
+    fn thin(&mut self) {
+        let mut before = self.folded.count;
+        let end = self.current.count;
+        let counts: Vec<(Place, u64)> =
+            self.kept.iter().map(|(place, state)| (*place, state.count)).collect();
+        for (at, (place, count)) in counts.iter().enumerate() {
+            let next = counts.get(at + 1).map_or(end, |(_, count)| *count);
+            if at + 1 < counts.len() && next - before <= spacing(end - next) {
+                self.kept.remove(place);
+            } else {
+                before = *count;
+            }
+        }
+    }
+
+    /// Makes final what is stamped up to here.
+    pub(crate) fn fold(&mut self, upto: Stamp) -> Result<(), TailError> {
+        while let Some((&place, _)) = self.entries.first_key_value()
+            && place.0 <= upto
+        {
+            let (_, entry) = self.entries.pop_first().expect("invariant: it was just seen");
+            match self.kept.remove(&place) {
+                // The work was done already.
+                Some(state) => self.folded = state,
+                None => {
+                    self.folded.apply(&entry.proposal)?;
+                    self.work.applies += 1;
+                }
+            }
+            self.frontier = Some(place);
+            if self.folded.count.is_multiple_of(HASHED_EVERY) {
+                self.hashes.insert(self.folded.count, self.folded.hash()?);
+            }
+        }
+        while self.hashes.len() > HASHES_MAX {
+            self.hashes.pop_first();
+        }
+        Ok(())
+    }
+
+    /// What became of an operation, as far as it is known by now; nothing once it is final.
+    pub(crate) fn outcome(&self, stamp: Stamp, author: Author) -> Option<&Outcome> {
+        self.entries.get(&(stamp, author)).and_then(|entry| entry.outcome.as_ref())
+    }
+
+    /// With all operations that are there.
+    pub(crate) fn current(&self) -> &State {
+        &self.current
+    }
+
+    /// With those that are final.
+    pub(crate) fn folded(&self) -> (&State, Option<Place>) {
+        (&self.folded, self.frontier)
+    }
+
+    /// Hashes of the final state, by how many operations led to it.
+    pub(crate) fn hashes(&self) -> &BTreeMap<u64, u64> {
+        &self.hashes
+    }
+
+    /// How many operations are not final yet.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+}
+
+/// How far apart states are kept at a distance from the end.
+fn spacing(distance: u64) -> u64 {
+    SPACING.max(distance / SPARSER)
+}

@@ -1,0 +1,282 @@
+//! Eventual mode: everyone accepts, and the order is agreed on later.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use sixbells::{
+    Config, Doors, Error, EventualNode, Node, StartError, StateMachine,
+    runtime::{AsyncRuntime, TokioRuntime},
+    storage::{LogEngine, MemoryLog},
+    transport::memory::MemoryNetwork,
+};
+
+use crate::cluster::{Ledger, Remains, eventually};
+
+/// An account that cannot be overdrawn.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Account {
+    funds: u64,
+}
+
+impl Default for Account {
+    fn default() -> Self {
+        Self { funds: 100 }
+    }
+}
+
+impl StateMachine for Account {
+    type Command = u64;
+    type Response = Result<u64, String>;
+    type Query = ();
+    type Answer = u64;
+
+    fn apply(&mut self, amount: u64) -> Result<u64, String> {
+        match self.funds.checked_sub(amount) {
+            Some(left) => {
+                self.funds = left;
+                Ok(left)
+            }
+            None => Err("insufficient funds".into()),
+        }
+    }
+
+    fn query(&self, (): ()) -> u64 {
+        self.funds
+    }
+}
+
+const IDS: [u64; 3] = [1, 2, 3];
+const ADDRS: [&str; 3] = ["a:1", "b:2", "c:3"];
+
+struct Trio {
+    network: MemoryNetwork,
+    remains: BTreeMap<u64, Remains>,
+    nodes: BTreeMap<u64, EventualNode<Account>>,
+    config: Config,
+}
+
+impl Trio {
+    async fn start(config: Config) -> Self {
+        let (network, nodes) = (MemoryNetwork::default(), BTreeMap::new());
+        let remains = IDS.iter().map(|id| (*id, Remains::default())).collect();
+        let mut trio = Self { network, remains, nodes, config };
+        for id in IDS {
+            trio.start_node(id).await;
+        }
+        for id in IDS {
+            let heard = || trio.nodes[&id].status().waits_for.is_none();
+            eventually("each has heard of the others", heard).await;
+        }
+        trio
+    }
+
+    async fn start_node(&mut self, id: u64) {
+        let (network, remains) = (self.network.clone(), self.remains[&id].clone());
+        let (_, addr) = IDS.into_iter().zip(ADDRS).find(|(member, _)| *member == id).unwrap();
+        let doors = Doors {
+            disk: Arc::new(remains.disk),
+            log: Arc::new(remains.log),
+            transport: Box::new(move |who| network.node::<TokioRuntime>(addr, who)),
+        };
+        let builder =
+            Node::builder(id).peers(IDS.into_iter().zip(ADDRS)).config(self.config.clone());
+        let node = builder.start_eventual_with::<TokioRuntime>(doors).await.unwrap();
+        self.nodes.insert(id, node);
+    }
+
+    /// Pays as soon as the node accepts; it may still wait for its clock.
+    async fn pay(&self, id: u64, amount: u64) -> Result<u64, String> {
+        let handle = self.nodes[&id].handle();
+        loop {
+            match handle.write(amount).await {
+                Err(Error::Overloaded(_)) => TokioRuntime::sleep(Duration::from_millis(5)).await,
+                paid => return paid.unwrap(),
+            }
+        }
+    }
+
+    async fn funds(&self, id: u64) -> u64 {
+        self.nodes[&id].handle().read(()).await.unwrap()
+    }
+
+    fn stable(&self, id: u64) -> u64 {
+        self.nodes[&id].status().stable
+    }
+
+    /// Until every node has applied everything, and finally.
+    async fn agree(&self) {
+        eventually("all agree", || {
+            let statuses: Vec<_> = self.nodes.values().map(EventualNode::status).collect();
+            let (have, stable) = (&statuses[0].have, statuses[0].stable);
+            let total: u64 = have.values().sum();
+            statuses.iter().all(|s| s.have == *have && s.stable == stable && stable == total)
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_write_at_any_node_reaches_all() {
+    let trio = Trio::start(Config::default()).await;
+    for id in IDS {
+        trio.pay(id, 10).await.unwrap();
+    }
+    trio.agree().await;
+    for id in IDS {
+        assert_eq!(trio.funds(id).await, 70);
+        assert_eq!(trio.nodes[&id].read_stable(&()).unwrap(), 70);
+    }
+}
+
+/// The contrast in one breath: both sides of a partition pay out the same money, and both are told
+/// that it went well. Once they have heard of each other, one of them was told something untrue.
+#[tokio::test]
+async fn money_is_spent_twice_in_a_partition_and_one_payment_is_revoked() {
+    let trio = Trio::start(Config::default()).await;
+    trio.network.isolate("c:3", &["a:1", "b:2"]);
+    assert_eq!(trio.pay(1, 80).await, Ok(20));
+    assert_eq!(trio.pay(3, 90).await, Ok(10), "node 3 knows nothing of it");
+    let before = trio.stable(1);
+    assert_eq!(trio.nodes[&1].read_stable(&()).unwrap(), 100, "nothing of that is final");
+    trio.network.heal();
+    trio.agree().await;
+    let funds = trio.funds(1).await;
+    assert_eq!(funds, 20, "the earlier payment stands");
+    for id in IDS {
+        assert_eq!(trio.funds(id).await, funds);
+        assert!(trio.stable(id) > before);
+    }
+    assert!(trio.nodes.values().map(|node| node.status().revised).sum::<u64>() > 0);
+}
+
+/// A client gets no reply and asks another replica: two operations, one effect, and not only where
+/// they met first.
+#[tokio::test]
+async fn a_retry_at_another_replica_is_one_effect() {
+    let trio = Trio::start(Config::default()).await;
+    trio.pay(1, 1).await.unwrap();
+    trio.pay(3, 1).await.unwrap();
+    trio.agree().await;
+    trio.network.isolate("c:3", &["a:1", "b:2"]);
+    for id in [1, 3] {
+        let handle = trio.nodes[&id].handle();
+        handle.write_once("payment 7", 30).await.unwrap().unwrap();
+    }
+    trio.network.heal();
+    trio.agree().await;
+    for id in IDS {
+        assert_eq!(trio.funds(id).await, 68);
+    }
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_outlives_a_crash_of_all() {
+    let mut trio = Trio::start(Config::default()).await;
+    trio.network.isolate("c:3", &["a:1", "b:2"]);
+    for id in IDS {
+        trio.pay(id, 10).await.unwrap();
+    }
+    for id in IDS {
+        trio.nodes.remove(&id).unwrap().shutdown().await;
+        let crashed = trio.remains[&id].crash();
+        trio.remains.insert(id, crashed);
+    }
+    trio.network.heal();
+    for id in IDS {
+        trio.start_node(id).await;
+    }
+    trio.agree().await;
+    assert_eq!(trio.funds(2).await, 70);
+    trio.pay(2, 10).await.unwrap();
+    trio.agree().await;
+    assert_eq!(trio.funds(3).await, 60);
+}
+
+/// Nothing becomes final while a member is away, so what is accepted until then has a bound, and the
+/// refusal says who is missing.
+#[tokio::test]
+async fn too_many_tentative_operations_are_refused_at_once() {
+    let config = Config { tentative_operations_max: 5, ..Config::default() };
+    let trio = Trio::start(config).await;
+    trio.pay(1, 1).await.unwrap();
+    trio.agree().await;
+    trio.network.isolate("c:3", &["a:1", "b:2"]);
+    let handle = trio.nodes[&1].handle();
+    // Node 2 was heard of a moment ago, so it comes to be node 3 that holds all back.
+    loop {
+        let Err(refused) = handle.write(1).await else { continue };
+        assert!(refused.is_definite(), "{refused}");
+        if refused.to_string().contains("before node 3") {
+            break;
+        }
+        TokioRuntime::sleep(Duration::from_millis(5)).await;
+    }
+    trio.network.heal();
+    trio.agree().await;
+    trio.pay(1, 1).await.unwrap();
+}
+
+/// A node that cannot sync has not kept its promise, and says so.
+#[tokio::test]
+async fn a_failed_sync_stops_the_node() {
+    let trio = Trio::start(Config::default()).await;
+    trio.pay(1, 1).await.unwrap();
+    trio.remains[&1].log.fail_next_sync();
+    let handle = trio.nodes[&1].handle();
+    let reason = trio.nodes[&1].stopped().await;
+    assert!(reason.contains("log"), "{reason}");
+    assert!(matches!(handle.write(1).await, Err(Error::Stopped(_))));
+}
+
+/// A log of one mode says nothing to the other.
+#[tokio::test]
+async fn a_data_directory_belongs_to_one_mode() {
+    let trio = Trio::start(Config::default()).await;
+    let remains = trio.remains[&1].clone();
+    drop(trio);
+    let network = MemoryNetwork::default();
+    let doors = Doors {
+        disk: Arc::new(remains.disk),
+        log: Arc::new(MemoryLog::new()),
+        transport: Box::new(move |who| network.node::<TokioRuntime>("a:1", who)),
+    };
+    let started = Node::<Ledger>::builder(1).peers([(1, "a:1")]).start_with::<TokioRuntime>(doors);
+    let refused = started.await.unwrap_err();
+    assert!(matches!(refused, StartError::WrongIdentity { .. }), "{refused}");
+    assert!(refused.to_string().contains("eventual-sled"), "{refused}");
+}
+
+/// On the real disk and network, with both log engines.
+#[tokio::test]
+async fn a_real_trio_agrees_and_comes_back() {
+    for engine in [LogEngine::Sled, LogEngine::Wal] {
+        let dir = tempfile::tempdir().unwrap();
+        let ports = crate::real::free_ports(3);
+        let start = |id: u64| {
+            let builder = Node::<Account>::builder(id)
+                .data_dir(dir.path().join(id.to_string()))
+                .log_engine(engine)
+                .peers(IDS.into_iter().zip(ports.clone()));
+            builder.start_eventual()
+        };
+        let mut nodes = BTreeMap::new();
+        for id in IDS {
+            nodes.insert(id, start(id).await.unwrap());
+        }
+        let config = Config::default();
+        let (network, remains) = (MemoryNetwork::default(), BTreeMap::new());
+        let mut trio = Trio { network, remains, nodes, config };
+        for id in IDS {
+            trio.pay(id, 10).await.unwrap();
+        }
+        trio.agree().await;
+        trio.nodes.remove(&2).unwrap().shutdown().await;
+        trio.pay(1, 10).await.unwrap();
+        trio.nodes.insert(2, start(2).await.unwrap());
+        trio.agree().await;
+        assert_eq!(trio.funds(2).await, 60);
+        for node in trio.nodes.values() {
+            node.shutdown().await;
+        }
+    }
+}
