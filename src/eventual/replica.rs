@@ -66,6 +66,8 @@ fn covers(more: &Vector, less: &Vector) -> bool {
 /// What is known of another replica.
 #[derive(Debug, Default)]
 struct Peer {
+    /// As whom it wrote when it was last heard of.
+    author: Author,
     have: Vector,
     /// No operation will come from there with a stamp up to this one.
     promise: Stamp,
@@ -76,6 +78,7 @@ struct Peer {
     ahead_ms: i64,
     /// The first arrival that it may lack.
     cursor: u64,
+    /// Whether everything came here that it had when it was heard of.
     heard: bool,
 }
 
@@ -294,15 +297,20 @@ impl Replica {
             // Its frontier, if it has one, is not beyond its promise.
             self.clock.observe(digest.promise);
         }
-        peer.heard = true;
+        if peer.author != digest.own.0 {
+            // It was started again, and perhaps on an empty disk. What it had not synced when it
+            // crashed will never come.
+            peer.author = digest.own.0;
+            peer.have.clear();
+            peer.cursor = 0;
+            peer.waited_for.clear();
+        }
         peer.ahead_ms = digest.wall_ms.cast_signed().saturating_sub(wall_ms.cast_signed());
         // What a peer said on its way may overtake what it said before: it never holds less.
         for (author, sequence) in &digest.have {
             let held = peer.have.entry(*author).or_default();
             *held = (*held).max(*sequence);
         }
-        // What it had not synced when it crashed will never come.
-        peer.waited_for.retain(|before| before.own.0 == digest.own.0);
         peer.waited_for.truncate(1);
         peer.waited_for.push_back(digest);
         self.settle()
@@ -314,6 +322,7 @@ impl Replica {
             while peer.waited_for.front().is_some_and(|digest| digest.covered_by(&self.have)) {
                 if let Some(Digest { promise, .. }) = peer.waited_for.pop_front() {
                     peer.promise = peer.promise.max(promise);
+                    peer.heard = true;
                 }
             }
         }

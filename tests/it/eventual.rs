@@ -192,6 +192,25 @@ async fn what_was_acknowledged_outlives_a_crash_of_all() {
     assert_eq!(trio.funds(3).await, 60);
 }
 
+/// A node that lost its disk comes back under its id. It is a new author, gets all from the others, and
+/// accepts nothing before that.
+#[tokio::test]
+async fn a_node_that_lost_its_disk_comes_back() {
+    let mut trio = Trio::start(Config::default()).await;
+    for id in IDS {
+        trio.pay(id, 10).await.unwrap();
+    }
+    trio.agree().await;
+    trio.nodes.remove(&3).unwrap().shutdown().await;
+    trio.remains.insert(3, Remains::default());
+    trio.start_node(3).await;
+    assert_eq!(trio.pay(3, 10).await, Ok(60));
+    trio.agree().await;
+    for id in IDS {
+        assert_eq!(trio.funds(id).await, 60);
+    }
+}
+
 /// Nothing becomes final while a member is away, so what is accepted until then has a bound, and the
 /// refusal says who is missing.
 #[tokio::test]
