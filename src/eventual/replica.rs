@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use super::log::{Author, Operation, Vector};
 use super::stamp::{Clock, Stamp};
-use super::tail::{State, Tail, TailError};
+use super::tail::{Base, State, Tail, TailError};
 use crate::codec::CodecError;
 use crate::error::Error;
 use crate::proposal::Proposal;
@@ -89,6 +89,9 @@ pub(crate) enum Fault {
     Tail(#[from] TailError),
     #[error("an operation is no proposal: {0}")]
     Codec(#[from] CodecError),
+    /// The log begins later than the snapshot ends, or has a gap.
+    #[error("the log has operation {sequence} of {author}, but not those before it")]
+    Missing { author: Author, sequence: u64 },
     /// The machine is not deterministic, or releases differ.
     #[error(
         "after the same {count} operations, the state here differs from that of node {node}: \
@@ -114,10 +117,13 @@ pub(crate) struct Replica {
     clock: Clock,
     tail: Tail,
     have: Vector,
-    /// All operations, in order of arrival.
-    arrivals: Vec<Operation>,
-    /// How many of them are durable, and which those are.
-    durable: usize,
+    /// The operations that may still be asked for, in order of arrival.
+    arrivals: VecDeque<Operation>,
+    /// How many arrived before those, and what they were.
+    forgotten: u64,
+    forgotten_have: Vector,
+    /// How many arrivals are durable, and what is.
+    durable: u64,
     durable_have: Vector,
     peers: BTreeMap<u64, Peer>,
 }
@@ -132,7 +138,7 @@ impl Replica {
         members: &BTreeSet<u64>,
         limits: Limits,
         ceiling: Stamp,
-        initial: State,
+        (initial, base): (State, Base),
         operations: Vec<Operation>,
     ) -> Result<Self, Fault> {
         let others = members.iter().filter(|member| **member != me.node);
@@ -140,15 +146,23 @@ impl Replica {
             me,
             limits,
             clock: Clock::new(ceiling),
-            tail: Tail::new(initial, None),
-            have: Vector::new(),
-            arrivals: Vec::new(),
+            have: base.covered.clone(),
+            forgotten_have: base.covered.clone(),
+            durable_have: base.covered.clone(),
+            tail: Tail::new(initial, base),
+            arrivals: VecDeque::new(),
+            forgotten: 0,
             durable: 0,
-            durable_have: Vector::new(),
             peers: others.map(|member| (*member, Peer::default())).collect(),
         };
+        let last = operations.last().cloned();
         replica.take_up(operations)?;
-        replica.synced(replica.arrivals.len());
+        if let Some(Operation { author, sequence, .. }) = last
+            && !holds(&replica.have, author, sequence)
+        {
+            return Err(Fault::Missing { author, sequence });
+        }
+        replica.synced(replica.arrived());
         Ok(replica)
     }
 
@@ -220,7 +234,7 @@ impl Replica {
         let before = self.arrivals.len();
         self.take_up(operations)?;
         self.settle()?;
-        Ok(self.arrivals[before..].to_vec())
+        Ok(self.arrivals.range(before..).cloned().collect())
     }
 
     fn take_up(&mut self, operations: Vec<Operation>) -> Result<(), Fault> {
@@ -243,20 +257,70 @@ impl Replica {
 
     fn note(&mut self, operation: Operation) {
         self.have.insert(operation.author, operation.sequence);
-        self.arrivals.push(operation);
+        self.arrivals.push_back(operation);
     }
 
     /// So many arrivals are durable.
-    pub(crate) fn synced(&mut self, arrivals: usize) {
-        for operation in &self.arrivals[self.durable.min(arrivals)..arrivals] {
-            self.durable_have.insert(operation.author, operation.sequence);
+    pub(crate) fn synced(&mut self, arrivals: u64) {
+        while self.durable < arrivals {
+            if let Some(operation) = self.arrivals.get(self.place(self.durable)) {
+                self.durable_have.insert(operation.author, operation.sequence);
+            }
+            self.durable += 1;
         }
-        self.durable = self.durable.max(arrivals);
     }
 
     /// How many operations have arrived.
-    pub(crate) fn arrived(&self) -> usize {
-        self.arrivals.len()
+    pub(crate) fn arrived(&self) -> u64 {
+        self.forgotten + self.arrivals.len() as u64
+    }
+
+    /// Where an arrival stands among those that are remembered.
+    fn place(&self, arrival: u64) -> usize {
+        usize::try_from(arrival.saturating_sub(self.forgotten)).unwrap_or(usize::MAX)
+    }
+
+    /// Forgets what a durable snapshot holds and everybody else has; says what that is.
+    pub(crate) fn forget(&mut self, snapshot: &Vector) -> Vector {
+        let everywhere = |author: &Author, upto: u64| {
+            let have = self.peers.values().map(|peer| peer.have.get(author).copied().unwrap_or(0));
+            have.min().unwrap_or(upto).min(upto)
+        };
+        let forgotten: Vector =
+            snapshot.iter().map(|(author, upto)| (*author, everywhere(author, *upto))).collect();
+        while self.arrivals.front().is_some_and(|o| holds(&forgotten, o.author, o.sequence))
+            && self.forgotten < self.durable
+        {
+            if let Some(Operation { author, sequence, .. }) = self.arrivals.pop_front() {
+                self.forgotten_have.insert(author, sequence);
+            }
+            self.forgotten += 1;
+        }
+        self.forgotten_have.clone()
+    }
+
+    /// Whether a peer lacks what was forgotten here: only a snapshot helps it.
+    pub(crate) fn needs_snapshot(&self, node: u64) -> bool {
+        self.peers.get(&node).is_some_and(|peer| {
+            !peer.author.eq(&Author::default()) && !covers(&peer.have, &self.forgotten_have)
+        })
+    }
+
+    /// Takes over a final state that another replica reached, if it is further than the own.
+    pub(crate) fn install(&mut self, state: State, base: Base) -> Result<(), Fault> {
+        let covered = base.covered.clone();
+        if let Some((stamp, _)) = base.frontier {
+            self.clock.observe(stamp);
+        }
+        if self.tail.install(state, base)? {
+            for vector in [&mut self.have, &mut self.durable_have, &mut self.forgotten_have] {
+                for (author, sequence) in &covered {
+                    let held = vector.entry(*author).or_default();
+                    *held = (*held).max(*sequence);
+                }
+            }
+        }
+        self.settle()
     }
 
     /// The ceiling of the clock is durable up to here.
@@ -351,8 +415,10 @@ impl Replica {
         let Some(peer) = self.peers.get_mut(&node) else { return Vec::new() };
         let mut lacking = Vec::new();
         let mut bytes = 0;
-        let mut at = usize::try_from(peer.cursor).unwrap_or(usize::MAX);
-        while let Some(operation) = self.arrivals[..self.durable].get(at) {
+        let mut at = peer.cursor.max(self.forgotten);
+        while at < self.durable {
+            let place = usize::try_from(at - self.forgotten).unwrap_or(usize::MAX);
+            let Some(operation) = self.arrivals.get(place) else { break };
             let held = holds(&peer.have, operation.author, operation.sequence);
             if !held && bytes > bytes_max {
                 break;
@@ -363,7 +429,7 @@ impl Replica {
             }
             at += 1;
             if lacking.is_empty() {
-                peer.cursor = at as u64;
+                peer.cursor = at;
             }
         }
         lacking

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::log::{Author, Operation, Vector};
 use super::replica::{Digest, Limits, Replica};
 use super::stamp::Stamp;
-use super::tail::State;
+use super::tail::{Base, State};
 use crate::applier::{Applier, Outcome};
 use crate::codec;
 use crate::machine::{StateMachine, Typed};
@@ -43,8 +43,8 @@ impl StateMachine for Account {
     }
 }
 
-fn initial() -> State {
-    State { applier: Applier::new(Typed::<Account>::boxed()), count: 0 }
+fn initial() -> (State, Base) {
+    (State { applier: Applier::new(Typed::<Account>::boxed()), count: 0 }, Base::default())
 }
 
 fn payment(key: u64) -> Proposal {
@@ -153,7 +153,7 @@ impl World {
             }
             node.disk.synced.push(operation);
         }
-        node.replica.synced(node.disk.synced.len());
+        node.replica.synced(node.disk.synced.len() as u64);
     }
 
     fn crash(&mut self, id: u64) {
@@ -239,7 +239,7 @@ impl World {
                 operations.map(|operation| ((operation.stamp, operation.author), operation)),
             );
         }
-        let mut state = initial();
+        let (mut state, _) = initial();
         let mut granted = BTreeMap::new();
         for (place, operation) in union {
             state.count += 1;
@@ -381,7 +381,7 @@ fn a_machine_that_is_not_deterministic_is_named() {
     let mut replicas = [1, 2].map(|node| {
         let me = Author { node, incarnation: 1 };
         let state = State { applier: Applier::new(Typed::<Fickle>::boxed()), count: 0 };
-        Replica::open(me, &members, LIMITS, Stamp(0), state, Vec::new()).unwrap()
+        Replica::open(me, &members, LIMITS, Stamp(0), (state, Base::default()), Vec::new()).unwrap()
     });
     let mut fault = None;
     for round in 0..20 {
