@@ -54,6 +54,7 @@ mod config;
 mod error;
 mod eventual;
 mod handle;
+mod inbox;
 pub mod inspect;
 mod machine;
 mod node;

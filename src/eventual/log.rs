@@ -17,12 +17,9 @@
 //! Does not: order operations, or interpret what they say.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     fmt, io,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use bytes::Bytes;
@@ -68,6 +65,15 @@ enum Entry {
     Operation(Operation),
 }
 
+impl Entry {
+    fn operation(&self) -> Option<(Author, u64)> {
+        match self {
+            Entry::Operation(Operation { author, sequence, .. }) => Some((*author, *sequence)),
+            Entry::Start { .. } | Entry::Ceiling(_) => None,
+        }
+    }
+}
+
 /// What was there.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
@@ -84,8 +90,21 @@ pub(crate) struct Found {
 pub(crate) struct OperationLog {
     store: Arc<dyn LogStore>,
     incarnation: u64,
-    next: AtomicU64,
+    held: Mutex<Held>,
 }
+
+/// What the log holds.
+#[derive(Debug, Default)]
+struct Held {
+    /// Index of the next entry.
+    next: u64,
+    ceiling: Stamp,
+    /// Each entry, and the operation in it if it is one.
+    entries: VecDeque<(LogId, Option<(Author, u64)>)>,
+}
+
+/// How many entries are worth a purge.
+const PURGED_MIN: usize = 256;
 
 /// How much is read at once.
 const READ_BYTES: u64 = 16 << 20;
@@ -98,7 +117,8 @@ impl OperationLog {
     pub(crate) fn open(store: Arc<dyn LogStore>, first: u64) -> io::Result<(Self, Found)> {
         let end = store.state().last.map_or(0, |last| last.index + 1);
         let mut found = Found { incarnation: first, ..Found::default() };
-        let mut next = 0;
+        let mut held = Held { next: end, ..Held::default() };
+        let mut next = store.state().purged.map_or(0, |purged| purged.index + 1);
         while next < end {
             let records = store.read(next..end, READ_BYTES)?;
             let Some(last) = records.last() else {
@@ -106,7 +126,9 @@ impl OperationLog {
             };
             next = last.id.index + 1;
             for record in records {
-                match codec::decode_tagged(&record.payload)? {
+                let entry: Entry = codec::decode_tagged(&record.payload)?;
+                held.entries.push_back((record.id, entry.operation()));
+                match entry {
                     Entry::Start { incarnation } => found.incarnation = incarnation + 1,
                     Entry::Ceiling(ceiling) => found.ceiling = ceiling,
                     Entry::Operation(operation) => found.operations.push(operation),
@@ -114,7 +136,8 @@ impl OperationLog {
             }
         }
         let incarnation = found.incarnation;
-        let log = Self { store, incarnation, next: AtomicU64::new(end) };
+        held.ceiling = found.ceiling;
+        let log = Self { store, incarnation, held: Mutex::new(held) };
         // What is sent is synced before, and this with it.
         log.push(&[Entry::Start { incarnation }], Box::new(drop));
         Ok((log, found))
@@ -128,16 +151,48 @@ impl OperationLog {
 
     /// Saves a higher ceiling.
     pub(crate) fn save_ceiling(&self, ceiling: Stamp, done: Done) {
+        self.held().ceiling = ceiling;
         self.push(&[Entry::Ceiling(ceiling)], done);
     }
 
     fn push(&self, entries: &[Entry], done: Done) {
-        let first = self.next.fetch_add(entries.len() as u64, Ordering::Relaxed);
-        let records = (first..).zip(entries).map(|(index, entry)| Record {
-            id: LogId { term: self.incarnation, index },
-            payload: codec::encode_tagged(entry).into(),
-        });
-        self.store.append(records.collect(), done);
+        let mut held = self.held();
+        let mut records = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let id = LogId { term: self.incarnation, index: held.next };
+            held.next += 1;
+            held.entries.push_back((id, entry.operation()));
+            records.push(Record { id, payload: codec::encode_tagged(entry).into() });
+        }
+        drop(held);
+        self.store.append(records, done);
+    }
+
+    /// Removes the operations at the front that are in this vector, once they are many: a durable
+    /// snapshot holds them, and nobody will ask for them. What stands between them goes, too.
+    pub(crate) fn purge(&self, forgotten: &Vector) {
+        let mut held = self.held();
+        let gone = |operation: &Option<(Author, u64)>| {
+            operation.is_none_or(|(author, sequence)| {
+                forgotten.get(&author).is_some_and(|upto| sequence <= *upto)
+            })
+        };
+        let count = held.entries.iter().take_while(|(_, operation)| gone(operation)).count();
+        if count < PURGED_MIN {
+            return;
+        }
+        let upto = held.entries.drain(..count).next_back();
+        let (incarnation, ceiling) = (self.incarnation, held.ceiling);
+        drop(held);
+        // These may be among what is removed.
+        self.push(&[Entry::Start { incarnation }, Entry::Ceiling(ceiling)], Box::new(drop));
+        if let Some((upto, _)) = upto {
+            self.store.purge(upto, Box::new(drop));
+        }
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -175,5 +230,17 @@ mod tests {
         let (_, found) = open(&store.crash());
         assert_eq!((found.incarnation, found.ceiling), (8, Stamp(50)));
         assert_eq!(found.operations, [operation(1)]);
+    }
+
+    #[test]
+    fn what_is_purged_takes_neither_incarnation_nor_ceiling_with_it() {
+        let store = MemoryLog::new();
+        let (log, _) = open(&store);
+        log.save_ceiling(Stamp(50), Box::new(drop));
+        log.append((1..=305).map(operation).collect(), Box::new(drop));
+        log.purge(&Vector::from([(operation(1).author, 303)]));
+        let (_, found) = open(&store.crash());
+        assert_eq!((found.incarnation, found.ceiling), (8, Stamp(50)));
+        assert_eq!(found.operations, [operation(304), operation(305)]);
     }
 }

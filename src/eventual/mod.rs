@@ -24,6 +24,7 @@ mod log;
 mod node;
 mod replica;
 mod serve;
+mod snapshot;
 mod stamp;
 mod status;
 #[cfg(test)]
@@ -37,7 +38,7 @@ use std::{
     panic::{self, AssertUnwindSafe},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
 };
 
@@ -53,7 +54,7 @@ pub use self::{
 use self::{
     log::{Operation, OperationLog},
     replica::{Fault, Limits, Replica},
-    tail::State,
+    tail::{Base, State},
 };
 use crate::{
     admission::Admission,
@@ -61,16 +62,22 @@ use crate::{
     config::Config,
     error::{Error, StartError},
     handle::Engine,
-    machine::{Accepts, StateMachine, Typed},
+    inbox::Inbox,
+    machine::{Accepts, Machine, StateMachine, Typed},
     proposal::{Origin, Proposal, RequestId, request_id},
     runtime::{Instant, Runtime},
     sequencer::SessionSlot,
-    storage::{Disk, Done, Identity, LogStore},
+    storage::{Disk, Done, Identity, LogStore, SnapshotFile, Snapshots},
     transport::{BoxFuture, Transport},
 };
 
 /// What must be let go of before the data directory is free again.
-type Stored = (Arc<OperationLog>, Arc<dyn Disk>);
+struct Stored {
+    log: Arc<OperationLog>,
+    snapshots: Snapshots,
+    /// The newest one.
+    snapshot: Option<SnapshotFile>,
+}
 
 /// A replica in eventual mode.
 pub(crate) struct Eventual<R: Runtime> {
@@ -84,9 +91,12 @@ pub(crate) struct Eventual<R: Runtime> {
     transport: Arc<dyn Transport>,
     admission: Admission,
     accepts: Accepts,
+    /// Makes the machine before its first command.
+    machine: fn() -> Box<dyn Machine>,
+    inbox: Inbox,
     slot: SessionSlot,
     /// How many arrivals are durable. The log says so, on a thread of its own.
-    durable: Arc<AtomicUsize>,
+    durable: Arc<AtomicU64>,
     /// Something happened that the others should hear of.
     news: Vec<Notify>,
     fault: OnceLock<String>,
@@ -113,10 +123,19 @@ impl<R: Runtime> Eventual<R> {
             .map_err(|e| StartError::io("read the log of operations", e))?;
         let me = Author { node: identity.node, incarnation: found.incarnation };
         let members = peers.keys().copied().collect();
-        let initial = State { applier: Applier::new(Typed::<S>::boxed()), count: 0 };
+        let opened = Snapshots::open(disk).map_err(|e| StartError::io("open snapshots", e));
+        let (snapshots, snapshot) = opened?;
+        let initial = match &snapshot {
+            Some(file) => snapshot::load(file, Typed::<S>::boxed())
+                .map_err(|e| StartError::io("load snapshot", e))?,
+            None => {
+                let applier = Applier::new(Typed::<S>::boxed());
+                (State { applier, count: 0 }, Base::default())
+            }
+        };
         let replica = Replica::open(me, &members, limits, found.ceiling, initial, found.operations)
             .map_err(|e| StartError::io("replay operations", std::io::Error::other(e)))?;
-        let durable = Arc::new(AtomicUsize::new(replica.arrived()));
+        let durable = Arc::new(AtomicU64::new(replica.arrived()));
         let others: BTreeMap<u64, String> =
             peers.into_iter().filter(|(node, _)| *node != identity.node).collect();
         Ok(Self {
@@ -126,9 +145,11 @@ impl<R: Runtime> Eventual<R> {
             news: others.keys().map(|_| Notify::new()).collect(),
             peers: others,
             replica: Mutex::new(replica),
-            stored: Mutex::new(Some((Arc::new(log), disk))),
+            inbox: Inbox::new(snapshots.clone()),
+            stored: Mutex::new(Some(Stored { log: Arc::new(log), snapshots, snapshot })),
             transport,
             accepts: Typed::<S>::accepts,
+            machine: Typed::<S>::boxed,
             slot: SessionSlot::default(),
             durable,
             fault: OnceLock::new(),
@@ -178,16 +199,38 @@ impl<R: Runtime> Eventual<R> {
     /// Stops everything and lets go of the disk.
     pub(crate) async fn stop(&self) {
         self.close();
+        self.inbox.close().await;
         self.transport.closed().await;
-        let stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let stored = self.stored().take();
         if R::blocking(move || drop(stored)).await.is_err() {
             tracing::warn!("the log of operations did not end well");
         }
     }
 
     fn log(&self) -> Option<Arc<OperationLog>> {
-        let stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
-        stored.as_ref().map(|(log, _)| log.clone())
+        self.stored().as_ref().map(|stored| stored.log.clone())
+    }
+
+    fn snapshots(&self) -> Option<Snapshots> {
+        self.stored().as_ref().map(|stored| stored.snapshots.clone())
+    }
+
+    fn snapshot(&self) -> Option<SnapshotFile> {
+        self.stored().as_ref().and_then(|stored| stored.snapshot.clone())
+    }
+
+    /// This snapshot is the newest from now on, if it is.
+    fn keep(&self, file: SnapshotFile) {
+        if let Some(stored) = &mut *self.stored() {
+            let newest = |file: &SnapshotFile| file.meta.last;
+            if stored.snapshot.as_ref().map(newest) < Some(newest(&file)) {
+                stored.snapshot = Some(file);
+            }
+        }
+    }
+
+    fn stored(&self) -> MutexGuard<'_, Option<Stored>> {
+        self.stored.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until the replica has stopped, and says why.

@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use super::log::{Author, Operation, Vector};
 use super::stamp::{Clock, Stamp};
-use super::tail::{State, Tail, TailError};
+use super::tail::{Base, State, Tail, TailError};
 use crate::codec::CodecError;
 use crate::error::Error;
 use crate::proposal::Proposal;
@@ -66,6 +66,8 @@ fn covers(more: &Vector, less: &Vector) -> bool {
 /// What is known of another replica.
 #[derive(Debug, Default)]
 struct Peer {
+    /// As whom it wrote when it was last heard of.
+    author: Author,
     have: Vector,
     /// No operation will come from there with a stamp up to this one.
     promise: Stamp,
@@ -76,6 +78,7 @@ struct Peer {
     ahead_ms: i64,
     /// The first arrival that it may lack.
     cursor: u64,
+    /// Whether everything came here that it had when it was heard of.
     heard: bool,
 }
 
@@ -86,6 +89,9 @@ pub(crate) enum Fault {
     Tail(#[from] TailError),
     #[error("an operation is no proposal: {0}")]
     Codec(#[from] CodecError),
+    /// The log begins later than the snapshot ends, or has a gap.
+    #[error("the log has operation {sequence} of {author}, but not those before it")]
+    Missing { author: Author, sequence: u64 },
     /// The machine is not deterministic, or releases differ.
     #[error(
         "after the same {count} operations, the state here differs from that of node {node}: \
@@ -111,10 +117,13 @@ pub(crate) struct Replica {
     clock: Clock,
     tail: Tail,
     have: Vector,
-    /// All operations, in order of arrival.
-    arrivals: Vec<Operation>,
-    /// How many of them are durable, and which those are.
-    durable: usize,
+    /// The operations that may still be asked for, in order of arrival.
+    arrivals: VecDeque<Operation>,
+    /// How many arrived before those, and what they were.
+    forgotten: u64,
+    forgotten_have: Vector,
+    /// How many arrivals are durable, and what is.
+    durable: u64,
     durable_have: Vector,
     peers: BTreeMap<u64, Peer>,
 }
@@ -129,7 +138,7 @@ impl Replica {
         members: &BTreeSet<u64>,
         limits: Limits,
         ceiling: Stamp,
-        initial: State,
+        (initial, base): (State, Base),
         operations: Vec<Operation>,
     ) -> Result<Self, Fault> {
         let others = members.iter().filter(|member| **member != me.node);
@@ -137,15 +146,23 @@ impl Replica {
             me,
             limits,
             clock: Clock::new(ceiling),
-            tail: Tail::new(initial, None),
-            have: Vector::new(),
-            arrivals: Vec::new(),
+            have: base.covered.clone(),
+            forgotten_have: base.covered.clone(),
+            durable_have: base.covered.clone(),
+            tail: Tail::new(initial, base),
+            arrivals: VecDeque::new(),
+            forgotten: 0,
             durable: 0,
-            durable_have: Vector::new(),
             peers: others.map(|member| (*member, Peer::default())).collect(),
         };
+        let last = operations.last().cloned();
         replica.take_up(operations)?;
-        replica.synced(replica.arrivals.len());
+        if let Some(Operation { author, sequence, .. }) = last
+            && !holds(&replica.have, author, sequence)
+        {
+            return Err(Fault::Missing { author, sequence });
+        }
+        replica.synced(replica.arrived());
         Ok(replica)
     }
 
@@ -217,7 +234,7 @@ impl Replica {
         let before = self.arrivals.len();
         self.take_up(operations)?;
         self.settle()?;
-        Ok(self.arrivals[before..].to_vec())
+        Ok(self.arrivals.range(before..).cloned().collect())
     }
 
     fn take_up(&mut self, operations: Vec<Operation>) -> Result<(), Fault> {
@@ -240,20 +257,70 @@ impl Replica {
 
     fn note(&mut self, operation: Operation) {
         self.have.insert(operation.author, operation.sequence);
-        self.arrivals.push(operation);
+        self.arrivals.push_back(operation);
     }
 
     /// So many arrivals are durable.
-    pub(crate) fn synced(&mut self, arrivals: usize) {
-        for operation in &self.arrivals[self.durable.min(arrivals)..arrivals] {
-            self.durable_have.insert(operation.author, operation.sequence);
+    pub(crate) fn synced(&mut self, arrivals: u64) {
+        while self.durable < arrivals {
+            if let Some(operation) = self.arrivals.get(self.place(self.durable)) {
+                self.durable_have.insert(operation.author, operation.sequence);
+            }
+            self.durable += 1;
         }
-        self.durable = self.durable.max(arrivals);
     }
 
     /// How many operations have arrived.
-    pub(crate) fn arrived(&self) -> usize {
-        self.arrivals.len()
+    pub(crate) fn arrived(&self) -> u64 {
+        self.forgotten + self.arrivals.len() as u64
+    }
+
+    /// Where an arrival stands among those that are remembered.
+    fn place(&self, arrival: u64) -> usize {
+        usize::try_from(arrival.saturating_sub(self.forgotten)).unwrap_or(usize::MAX)
+    }
+
+    /// Forgets what a durable snapshot holds and everybody else has; says what that is.
+    pub(crate) fn forget(&mut self, snapshot: &Vector) -> Vector {
+        let everywhere = |author: &Author, upto: u64| {
+            let have = self.peers.values().map(|peer| peer.have.get(author).copied().unwrap_or(0));
+            have.min().unwrap_or(upto).min(upto)
+        };
+        let forgotten: Vector =
+            snapshot.iter().map(|(author, upto)| (*author, everywhere(author, *upto))).collect();
+        while self.arrivals.front().is_some_and(|o| holds(&forgotten, o.author, o.sequence))
+            && self.forgotten < self.durable
+        {
+            if let Some(Operation { author, sequence, .. }) = self.arrivals.pop_front() {
+                self.forgotten_have.insert(author, sequence);
+            }
+            self.forgotten += 1;
+        }
+        self.forgotten_have.clone()
+    }
+
+    /// Whether a peer lacks what was forgotten here: only a snapshot helps it.
+    pub(crate) fn needs_snapshot(&self, node: u64) -> bool {
+        self.peers.get(&node).is_some_and(|peer| {
+            !peer.author.eq(&Author::default()) && !covers(&peer.have, &self.forgotten_have)
+        })
+    }
+
+    /// Takes over a final state that another replica reached, if it is further than the own.
+    pub(crate) fn install(&mut self, state: State, base: Base) -> Result<(), Fault> {
+        let covered = base.covered.clone();
+        if let Some((stamp, _)) = base.frontier {
+            self.clock.observe(stamp);
+        }
+        if self.tail.install(state, base)? {
+            for vector in [&mut self.have, &mut self.durable_have, &mut self.forgotten_have] {
+                for (author, sequence) in &covered {
+                    let held = vector.entry(*author).or_default();
+                    *held = (*held).max(*sequence);
+                }
+            }
+        }
+        self.settle()
     }
 
     /// The ceiling of the clock is durable up to here.
@@ -294,15 +361,20 @@ impl Replica {
             // Its frontier, if it has one, is not beyond its promise.
             self.clock.observe(digest.promise);
         }
-        peer.heard = true;
+        if peer.author != digest.own.0 {
+            // It was started again, and perhaps on an empty disk. What it had not synced when it
+            // crashed will never come.
+            peer.author = digest.own.0;
+            peer.have.clear();
+            peer.cursor = 0;
+            peer.waited_for.clear();
+        }
         peer.ahead_ms = digest.wall_ms.cast_signed().saturating_sub(wall_ms.cast_signed());
         // What a peer said on its way may overtake what it said before: it never holds less.
         for (author, sequence) in &digest.have {
             let held = peer.have.entry(*author).or_default();
             *held = (*held).max(*sequence);
         }
-        // What it had not synced when it crashed will never come.
-        peer.waited_for.retain(|before| before.own.0 == digest.own.0);
         peer.waited_for.truncate(1);
         peer.waited_for.push_back(digest);
         self.settle()
@@ -314,6 +386,7 @@ impl Replica {
             while peer.waited_for.front().is_some_and(|digest| digest.covered_by(&self.have)) {
                 if let Some(Digest { promise, .. }) = peer.waited_for.pop_front() {
                     peer.promise = peer.promise.max(promise);
+                    peer.heard = true;
                 }
             }
         }
@@ -342,8 +415,10 @@ impl Replica {
         let Some(peer) = self.peers.get_mut(&node) else { return Vec::new() };
         let mut lacking = Vec::new();
         let mut bytes = 0;
-        let mut at = usize::try_from(peer.cursor).unwrap_or(usize::MAX);
-        while let Some(operation) = self.arrivals[..self.durable].get(at) {
+        let mut at = peer.cursor.max(self.forgotten);
+        while at < self.durable {
+            let place = usize::try_from(at - self.forgotten).unwrap_or(usize::MAX);
+            let Some(operation) = self.arrivals.get(place) else { break };
             let held = holds(&peer.have, operation.author, operation.sequence);
             if !held && bytes > bytes_max {
                 break;
@@ -354,7 +429,7 @@ impl Replica {
             }
             at += 1;
             if lacking.is_empty() {
-                peer.cursor = at as u64;
+                peer.cursor = at;
             }
         }
         lacking

@@ -43,6 +43,10 @@ impl<R: Runtime> Eventual<R> {
             }
             Kind::Read | Kind::ReadLocal => rpc::reply(id, &self.read_local(&body)),
             Kind::ReadStable => rpc::reply(id, &self.read_stable(&body)),
+            Kind::Snapshot => {
+                let taken = async { self.take_chunk(decode(&body)?).await };
+                rpc::reply(id, &taken.await)
+            }
             Kind::Sync => {
                 let taken = async { self.take(decode(&body)?).await };
                 rpc::reply(id, &taken.await)

@@ -44,8 +44,8 @@ impl<R: Runtime> Eventual<R> {
             let peer = Peer { addr: addr.clone(), node: Some(*node), disk: None };
             runtime::spawn::<R>(self.clone().tell(*node, peer, at));
         }
-        // Alone, nobody reminds it of the clock.
         runtime::spawn::<R>(self.clone().wind());
+        runtime::spawn::<R>(self.clone().compact());
     }
 
     async fn tell(self: Arc<Self>, node: u64, peer: Peer, at: usize) {
@@ -61,6 +61,9 @@ impl<R: Runtime> Eventual<R> {
 
     /// Tells a peer what it lacks, as far as it goes into one message; whether there is more.
     async fn tell_once(&self, node: u64, peer: &Peer) -> Result<bool, Error> {
+        if self.with(|replica| Ok(replica.needs_snapshot(node)))? {
+            self.send_snapshot(peer).await?;
+        }
         let bytes_max = usize::try_from(self.config.append_bytes_max).unwrap_or(usize::MAX);
         let news = self.with(|replica| {
             let operations = replica.lacking(node, bytes_max);

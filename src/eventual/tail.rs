@@ -22,7 +22,9 @@ use std::collections::BTreeMap;
 use std::io;
 use std::ops::Bound::{Excluded, Unbounded};
 
-use super::log::{Author, Operation};
+use serde::{Deserialize, Serialize};
+
+use super::log::{Author, Operation, Vector};
 use super::stamp::Stamp;
 use crate::applier::{Applier, Outcome};
 use crate::codec::CodecError;
@@ -56,6 +58,7 @@ pub(crate) enum TailError {
 
 #[derive(Debug)]
 struct Entry {
+    sequence: u64,
     proposal: Proposal,
     outcome: Option<Outcome>,
 }
@@ -108,6 +111,15 @@ impl io::Write for Hashing {
     }
 }
 
+/// Which operations made a final state.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Base {
+    /// The last of them.
+    pub(crate) frontier: Option<Place>,
+    /// All of them.
+    pub(crate) covered: Vector,
+}
+
 /// What the tail has done so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Work {
@@ -122,9 +134,9 @@ pub(crate) struct Work {
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Tail {
-    /// Up to and including `frontier`.
+    /// What is final, and what made it.
     folded: State,
-    frontier: Option<Place>,
+    base: Base,
     entries: BTreeMap<Place, Entry>,
     /// The state behind each of these places.
     kept: BTreeMap<Place, State>,
@@ -136,23 +148,23 @@ pub(crate) struct Tail {
 
 impl Tail {
     /// Goes on from a final state.
-    pub(crate) fn new(folded: State, frontier: Option<Place>) -> Self {
+    pub(crate) fn new(folded: State, base: Base) -> Self {
         let current = folded.capture();
         let (entries, kept) = (BTreeMap::new(), BTreeMap::new());
         let (hashes, work) = (BTreeMap::new(), Work::default());
-        Self { folded, frontier, entries, kept, current, hashes, work }
+        Self { folded, base, entries, kept, current, hashes, work }
     }
 
     /// Takes operations up and brings the state to what it is with them.
     pub(crate) fn insert(&mut self, batch: Vec<(Operation, Proposal)>) -> Result<(), TailError> {
         let last = self.entries.last_key_value().map(|(place, _)| *place);
         let mut first: Option<Place> = None;
-        for (Operation { author, stamp, .. }, proposal) in batch {
+        for (Operation { author, sequence, stamp, .. }, proposal) in batch {
             let place = (stamp, author);
-            if Some(place) <= self.frontier {
+            if Some(place) <= self.base.frontier {
                 return Err(TailError::TooLate { author, stamp });
             }
-            self.entries.insert(place, Entry { proposal, outcome: None });
+            self.entries.insert(place, Entry { sequence, proposal, outcome: None });
             first = Some(first.map_or(place, |first| first.min(place)));
         }
         let Some(first) = first else { return Ok(()) };
@@ -169,7 +181,7 @@ impl Tail {
         self.kept.split_off(&place);
         let (from, state) = match self.kept.last_key_value() {
             Some((from, state)) => (Some(*from), state),
-            None => (self.frontier, &self.folded),
+            None => (self.base.frontier, &self.folded),
         };
         self.current = state.capture();
         from
@@ -225,7 +237,8 @@ impl Tail {
                     self.work.applies += 1;
                 }
             }
-            self.frontier = Some(place);
+            self.base.frontier = Some(place);
+            self.base.covered.insert(place.1, entry.sequence);
             if self.folded.count.is_multiple_of(HASHED_EVERY) {
                 self.hashes.insert(self.folded.count, self.folded.hash()?);
             }
@@ -247,8 +260,25 @@ impl Tail {
     }
 
     /// With those that are final.
-    pub(crate) fn folded(&self) -> (&State, Option<Place>) {
-        (&self.folded, self.frontier)
+    pub(crate) fn folded(&self) -> (&State, &Base) {
+        (&self.folded, &self.base)
+    }
+
+    /// Goes on from another final state, if that is further. What it was made of is not tentative any
+    /// more; the rest is applied on top.
+    pub(crate) fn install(&mut self, folded: State, base: Base) -> Result<bool, TailError> {
+        if base.frontier <= self.base.frontier {
+            return Ok(false);
+        }
+        let made = |place: &Place, entry: &Entry| {
+            base.covered.get(&place.1).is_some_and(|upto| entry.sequence <= *upto)
+        };
+        self.entries.retain(|place, entry| !made(place, entry));
+        self.kept.clear();
+        self.current = folded.capture();
+        (self.folded, self.base) = (folded, base);
+        self.replay(self.base.frontier)?;
+        Ok(true)
     }
 
     /// Hashes of the final state, by how many operations led to it.

@@ -62,6 +62,7 @@ use crate::{
     config::Config,
     error::Error,
     handle::Engine,
+    inbox::Inbox,
     machine::Accepts,
     proposal::{Origin, Proposal, RequestId, request_id},
     rpc,
@@ -88,7 +89,7 @@ pub(crate) struct Strong<R: Runtime> {
     /// Bounds this process's own writes, which may wait here for a leader elsewhere.
     own: Admission,
     accepts: Accepts,
-    inbox: snapshot::Inbox,
+    inbox: Inbox,
     slot: SessionSlot,
     closing: AtomicBool,
 }
@@ -111,7 +112,7 @@ impl<R: Runtime> Strong<R> {
         accepts: Accepts,
     ) -> Self {
         let (admission, own) = (Admission::new(&config), Admission::new(&config));
-        let inbox = snapshot::Inbox::new(snapshots);
+        let inbox = Inbox::new(snapshots);
         let slot = SessionSlot::default();
         let closing = AtomicBool::new(false);
         Self {

@@ -1,13 +1,11 @@
 //! Snapshots on their way between nodes, in pieces.
 //!
-//! Owns both ends of a transfer: [`send`] reads the file piece by piece, [`Inbox`] puts the pieces of
-//! each sender together and has the whole verified.
+//! Owns the sending end of a transfer: [`send`] reads the file piece by piece. The other end is
+//! [`inbox`](crate::inbox).
 //!
 //! Invariants
 //! - Pieces of one transfer come in order; one at any other offset ends the transfer, and the sender
 //!   starts again from the beginning. The last piece is empty and says: install it.
-//! - At most one transfer per sender is open, and nothing is installed before its checksum is
-//!   verified. A file that was handed over to be installed is never written to again.
 //! - A piece is waited for no longer than a batch of entries; only installing may take long, and is
 //!   waited for as long as the receiver answers at all. A partition costs seconds, not
 //!   `snapshot_timeout`.
@@ -15,14 +13,13 @@
 //!
 //! Does not: decide who needs a snapshot (openraft does), or resume a broken transfer.
 
-use std::{collections::BTreeMap, io, time::Duration};
+use std::{io, time::Duration};
 
 use openraft::{
     alias::VoteOf,
     async_runtime::{Instant, Select2},
 };
 use serde::{Deserialize, Serialize};
-use tokio::sync::Mutex;
 
 use super::types::Types;
 use crate::{
@@ -30,7 +27,7 @@ use crate::{
     error::Error,
     rpc::{self, Chunk},
     runtime::Runtime,
-    storage::{Pieces, Receiving, SnapshotFile, Snapshots},
+    storage::{Pieces, SnapshotFile},
     transport::{CallError, Kind, Lane, Message, Peer, Transport},
 };
 
@@ -113,84 +110,4 @@ async fn silence<R: Runtime>(
             return error;
         }
     }
-}
-
-/// Transfers open at once. Only leaders send snapshots, so more are leftovers.
-const TRANSFERS_MAX: usize = 4;
-
-/// Transfers on their way in.
-#[derive(Debug)]
-pub(super) struct Inbox {
-    shelf: Mutex<Option<Shelf>>,
-}
-
-#[derive(Debug)]
-struct Shelf {
-    snapshots: Snapshots,
-    open: BTreeMap<u64, Transfer>,
-    /// Files that were whole: their names are not used again, for they may be waiting to be installed.
-    whole: u64,
-}
-
-#[derive(Debug)]
-struct Transfer {
-    name: u64,
-    receiving: Receiving,
-}
-
-impl Inbox {
-    pub(super) fn new(snapshots: Snapshots) -> Self {
-        Self { shelf: Mutex::new(Some(Shelf { snapshots, open: BTreeMap::new(), whole: 0 })) }
-    }
-
-    /// Lets go of the disk; takes nothing more.
-    pub(super) async fn close(&self) {
-        *self.shelf.lock().await = None;
-    }
-
-    /// Takes a piece. With the last one the snapshot is whole, and is returned, verified; before,
-    /// the offset of the next piece.
-    pub(super) async fn take<R: Runtime>(
-        &self,
-        chunk: Chunk,
-    ) -> io::Result<Result<SnapshotFile, u64>> {
-        let mut shelf = self.shelf.lock().await;
-        let shelf = shelf.as_mut().ok_or_else(|| io::Error::other("the node is stopping"))?;
-        let (from, snapshots, open) = (chunk.from, shelf.snapshots.clone(), &mut shelf.open);
-        let transfer = open.remove(&from);
-        if open.len() >= TRANSFERS_MAX {
-            open.pop_first();
-        }
-        let free = || (shelf.whole..).find(|name| open.values().all(|other| other.name != *name));
-        let name = transfer.as_ref().map(|transfer| transfer.name).or_else(free).unwrap_or(from);
-        let step = R::blocking(move || {
-            let mut receiving = match transfer {
-                _ if chunk.offset == 0 => snapshots.receive(name)?,
-                Some(Transfer { receiving, .. }) if receiving.bytes() == chunk.offset => receiving,
-                _ => return Err(io::Error::other("out of order; start again")),
-            };
-            if chunk.bytes.is_empty() && chunk.offset == chunk.total {
-                return receiving.finish().map(Step::Whole);
-            }
-            receiving.append(&chunk.bytes)?;
-            Ok(Step::Open(receiving))
-        })
-        .await??;
-        Ok(match step {
-            Step::Whole(file) => {
-                shelf.whole = shelf.whole.max(name + 1);
-                Ok(file)
-            }
-            Step::Open(receiving) => {
-                let next = receiving.bytes();
-                shelf.open.insert(from, Transfer { name, receiving });
-                Err(next)
-            }
-        })
-    }
-}
-
-enum Step {
-    Open(Receiving),
-    Whole(SnapshotFile),
 }

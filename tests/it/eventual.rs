@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use sixbells::{
     Config, Doors, Error, EventualNode, Node, StartError, StateMachine,
     runtime::{AsyncRuntime, TokioRuntime},
-    storage::{LogEngine, MemoryLog},
+    storage::{LogEngine, LogStore, MemoryLog},
     transport::memory::MemoryNetwork,
 };
 
@@ -190,6 +190,54 @@ async fn what_was_acknowledged_outlives_a_crash_of_all() {
     trio.pay(2, 10).await.unwrap();
     trio.agree().await;
     assert_eq!(trio.funds(3).await, 60);
+}
+
+/// A node that lost its disk comes back under its id. It is a new author, gets all from the others, and
+/// accepts nothing before that.
+#[tokio::test]
+async fn a_node_that_lost_its_disk_comes_back() {
+    let mut trio = Trio::start(Config::default()).await;
+    for id in IDS {
+        trio.pay(id, 10).await.unwrap();
+    }
+    trio.agree().await;
+    trio.nodes.remove(&3).unwrap().shutdown().await;
+    trio.remains.insert(3, Remains::default());
+    trio.start_node(3).await;
+    assert_eq!(trio.pay(3, 10).await, Ok(60));
+    trio.agree().await;
+    for id in IDS {
+        assert_eq!(trio.funds(id).await, 60);
+    }
+}
+
+/// What is final and known to all leaves the log; whoever lacks it later gets a snapshot.
+#[tokio::test]
+async fn a_log_does_not_grow_for_ever() {
+    let config = Config { snapshot_entries: 50, snapshot_chunk_bytes: 64, ..Config::default() };
+    let mut trio = Trio::start(config).await;
+    for n in 0..400 {
+        trio.pay(1 + n % 3, u64::from(n < 60)).await.unwrap();
+    }
+    trio.agree().await;
+    let logs = trio.remains.values().map(|remains| remains.log.clone()).collect::<Vec<_>>();
+    let purged = || logs.iter().all(|log| log.state().purged.is_some());
+    eventually("every log is purged", purged).await;
+    let funds = trio.funds(1).await;
+    trio.nodes.remove(&3).unwrap().shutdown().await;
+    trio.remains.insert(3, Remains::default());
+    trio.start_node(3).await;
+    trio.pay(3, 0).await.unwrap();
+    trio.agree().await;
+    trio.nodes.remove(&1).unwrap().shutdown().await;
+    let crashed = trio.remains[&1].crash();
+    trio.remains.insert(1, crashed);
+    trio.start_node(1).await;
+    trio.pay(1, 0).await.unwrap();
+    trio.agree().await;
+    for id in IDS {
+        assert_eq!(trio.funds(id).await, funds);
+    }
 }
 
 /// Nothing becomes final while a member is away, so what is accepted until then has a bound, and the

@@ -1,0 +1,158 @@
+//! Snapshots of a replica: so that its log does not grow for ever, and a newcomer can catch up.
+//!
+//! Owns when one is taken, what it says of itself, and its way to a replica that lacks what was
+//! forgotten here.
+//!
+//! Invariants
+//! - A snapshot holds a final state alone: nothing in it will ever be revoked.
+//! - An operation is forgotten only once it is part of a durable snapshot and every other member has
+//!   said that it has it. So only a newcomer, or one that lost its disk, needs a snapshot.
+//!
+//! Does not: resume a broken transfer; the next begins from the start.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{
+    Eventual,
+    tail::{Base, State},
+};
+use crate::applier::Applier;
+use crate::{
+    codec,
+    error::Error,
+    machine::Machine,
+    rpc::{self, Chunk},
+    runtime::Runtime,
+    storage::{LogId, SnapshotFile, SnapshotMeta, Snapshots},
+    transport::{Kind, Lane, Message, Peer},
+};
+
+/// What a snapshot says of itself.
+fn meta(state: &State, base: &Base) -> SnapshotMeta {
+    let last = Some(LogId { term: 0, index: state.count });
+    SnapshotMeta { last, membership: codec::encode(base).into() }
+}
+
+/// The state in a file, and what made it.
+pub(super) fn load(
+    file: &SnapshotFile,
+    machine: Box<dyn Machine>,
+) -> std::io::Result<(State, Base)> {
+    let base = codec::decode(&file.meta.membership)?;
+    let mut applier = Applier::new(machine);
+    file.load(|input| applier.load(input))?;
+    Ok((State { applier, count: file.meta.last.map_or(0, |last| last.index) }, base))
+}
+
+impl<R: Runtime> Eventual<R> {
+    /// Takes a snapshot whenever enough became final, and forgets what it makes superfluous. Ends with
+    /// the replica.
+    pub(super) async fn compact(self: Arc<Self>) {
+        while self.works().is_ok() {
+            if let Err(error) = self.compact_once().await {
+                return self.fail(&format!("snapshot: {error}"));
+            }
+            R::sleep(self.config.heartbeat).await;
+        }
+    }
+
+    async fn compact_once(&self) -> Result<(), Error> {
+        let last = self.snapshot().and_then(|file| file.meta.last).map_or(0, |last| last.index);
+        let due = self.with(|replica| {
+            let (state, base) = replica.tail().folded();
+            let due = state.count >= last + self.config.snapshot_entries;
+            Ok(due.then(|| (state.capture(), base.clone())))
+        })?;
+        if let (Some((state, base)), Some(snapshots)) = (due, self.snapshots()) {
+            self.take_snapshot(snapshots, state, base).await?;
+        }
+        let Some(file) = self.snapshot() else { return Ok(()) };
+        let base: Base = codec::decode(&file.meta.membership)
+            .map_err(|e| Error::Stopped(format!("own snapshot: {e}")))?;
+        self.with(|replica| {
+            let forgotten = replica.forget(&base.covered);
+            if let Some(log) = self.log() {
+                log.purge(&forgotten);
+            }
+            Ok(())
+        })
+    }
+
+    async fn take_snapshot(
+        &self,
+        snapshots: Snapshots,
+        state: State,
+        base: Base,
+    ) -> Result<(), Error> {
+        let built = R::blocking(move || {
+            snapshots.build(meta(&state, &base), |out| state.applier.save(out))
+        });
+        let file = built.await.and_then(|built| built).map_err(stopped)?;
+        self.keep(file);
+        Ok(())
+    }
+
+    /// Sends the newest snapshot to a peer.
+    pub(super) async fn send_snapshot(&self, peer: &Peer) -> Result<(), Error> {
+        let Some(file) = self.snapshot() else { return Ok(()) };
+        let (mut pieces, mut offset, total) = (None, 0, file.bytes);
+        loop {
+            let (source, opened) = (file.clone(), pieces.take());
+            let bytes_max = self.config.snapshot_chunk_bytes;
+            let read = R::blocking(move || {
+                let mut pieces: crate::storage::Pieces =
+                    opened.map_or_else(|| source.pieces(), Ok)?;
+                pieces.next(bytes_max).map(|bytes| (bytes, pieces))
+            });
+            let (bytes, opened) = read.await.and_then(|read| read).map_err(stopped)?;
+            pieces = Some(opened);
+            let sent = offset + bytes.len() as u64;
+            let (from, vote) = (self.identity.node, Bytes::new());
+            let chunk = Chunk { from, vote, offset, total, bytes };
+            let body = codec::encode(&chunk).into();
+            let request = Message { kind: Kind::Snapshot, request: 0, body };
+            let timeout = match offset < total {
+                true => self.config.append_timeout,
+                false => self.config.snapshot_timeout,
+            };
+            let reply = self.transport.call(peer, Lane::Snapshot, request, timeout).await?;
+            match rpc::read_reply::<Option<u64>>(&reply)? {
+                None => return Ok(()),
+                Some(next) if next == sent && next > offset => offset = next,
+                Some(next) => {
+                    return Err(Error::Refused(format!("piece at {offset} answered with {next}")));
+                }
+            }
+        }
+    }
+
+    /// Takes a piece of a snapshot. With the last it is installed; before, says where the next begins.
+    pub(super) async fn take_chunk(&self, chunk: Chunk) -> Result<Option<u64>, Error> {
+        let taken = self.inbox.take::<R>(chunk).await;
+        let file = match taken.map_err(|e| Error::Refused(format!("snapshot: {e}")))? {
+            Err(next) => return Ok(Some(next)),
+            Ok(file) => file,
+        };
+        let Some(snapshots) = self.snapshots() else { return Ok(None) };
+        let (machine, read) = ((self.machine)(), file.clone());
+        let loaded = R::blocking(move || load(&read, machine)).await.and_then(|loaded| loaded);
+        let (state, base) = loaded.map_err(|e| Error::Refused(format!("snapshot: {e}")))?;
+        let count = state.count;
+        let wanted = self.with(|replica| Ok(replica.tail().folded().0.count < count))?;
+        let published = R::blocking(move || match wanted {
+            true => snapshots.publish(file).map(Some),
+            false => file.discard().map(|()| None),
+        });
+        if let Some(file) = published.await.and_then(|file| file).map_err(stopped)? {
+            self.keep(file);
+            self.with(|replica| replica.install(state, base))?;
+        }
+        Ok(None)
+    }
+}
+
+fn stopped(error: impl std::fmt::Display) -> Error {
+    Error::Stopped(error.to_string())
+}
