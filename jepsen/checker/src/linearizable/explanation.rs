@@ -142,6 +142,7 @@ impl<'a, M: Model> Story<'a, M> {
             .find_map(|entry| self.unwritten(entry))
             .or_else(|| observers().rev().find_map(|entry| self.overwritten(entry, core)))
             .or_else(|| observers().find_map(|entry| self.consumed_twice(entry, core)))
+            .or_else(|| observers().rev().find_map(|entry| self.replaced(entry, core)))
             .or_else(|| observers().rev().find_map(|entry| self.came_back(entry, core)))
             .unwrap_or_else(|| self.no_order(all))
     }
@@ -199,6 +200,7 @@ impl<'a, M: Model> Story<'a, M> {
         // Nearly always the last of them says it all.
         let over = |other: &Entry<'a, M>| {
             last < other.call.invoked
+                || self.source(*other).is_some_and(|source| last < source.call.invoked)
                 || last == other.call.invoked && writers.iter().all(|writer| writer.precedes(other))
         };
         let witness = core
@@ -223,8 +225,16 @@ impl<'a, M: Model> Story<'a, M> {
                 }
             }
             LastWritten::By(writer, at) => {
-                let gap = self.gap(at, witness.call.invoked);
                 let noun = self.noun(writer);
+                if at > witness.call.invoked
+                    && let Some(source) = self.source(witness)
+                {
+                    let (gap, first) = (self.gap(at, source.call.invoked), self.noun(source));
+                    let why = format!("{noun} had finished {gap} before {first} began");
+                    let named = vec![writer, source, witness, observer];
+                    return Some(Argument { sentence: format!("{sentence}, and {why}"), named });
+                }
+                let gap = self.gap(at, witness.call.invoked);
                 let later = match self.kind(witness) == verb {
                     true => format!("the {}", self.words(witness).noun),
                     false => format!("that {}", self.kind(witness)),
@@ -254,6 +264,28 @@ impl<'a, M: Model> Story<'a, M> {
         let value = self.shown(value);
         let sentence =
             format!("{one}, and {other}, but {value} was there only once to be replaced");
+        Some(Argument { sentence, named })
+    }
+
+    /// A value written once that a compare-and-set had replaced by then.
+    fn replaced(&self, last: Entry<'a, M>, core: &[Entry<'a, M>]) -> Option<Said<'a, M>> {
+        let value = self.effect(last).observes?;
+        let replaces = |entry: &Entry<'a, M>| {
+            let Effect { observes, writes } = self.effect(*entry);
+            observes == Some(value) && writes.is_some_and(|written| written != value)
+        };
+        let by = core.iter().copied().find(|entry| entry.precedes(&last) && replaces(entry))?;
+        if self.times_there(value) != 1 {
+            return None;
+        }
+        let gap = self.gap(by.call.returned?, last.call.invoked);
+        let named = vec![by, last];
+        let (claim, verb, by) = (self.subject(last), self.kind(last), self.noun(by));
+        let value = self.shown(value);
+        let sentence = format!(
+            "{claim}, but {by} had finished {gap} before that {verb} began, and {value} was there \
+             only once to be replaced"
+        );
         Some(Argument { sentence, named })
     }
 
@@ -321,6 +353,14 @@ impl<'a, M: Model> Story<'a, M> {
             entry.source != reader.source && self.effect(*entry).writes == Some(value)
         };
         self.members().filter(writes).collect()
+    }
+
+    /// Of a call that only observes, the first write of what it saw: it took effect after that began.
+    fn source(&self, witness: Entry<'a, M>) -> Option<Entry<'a, M>> {
+        let Effect { observes, writes } = self.effect(witness);
+        let seen = observes.filter(|seen| *seen != self.model.initial_value());
+        let writers = self.writers(witness, seen.filter(|_| writes.is_none())?);
+        writers.into_iter().min_by_key(|writer| writer.call.invoked)
     }
 
     /// After when a value cannot have been written any more, if there is such a time.

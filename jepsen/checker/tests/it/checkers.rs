@@ -122,6 +122,17 @@ fn contradictions() -> Vec<(Vec<Operation>, &'static str)> {
              (30 ms to 50 ms), but 5 was there only once to be replaced",
         ),
         (
+            vec![w(1, 5, 10, 40), cas(2, 5, 6, 30, 50), r(3, 5, 60, 70)],
+            "process 3 read 5 (60 ms to 70 ms), but process 2's cas from 5 to 6 had finished 10 ms \
+             before that read began, and 5 was there only once to be replaced",
+        ),
+        (
+            vec![w(1, 5, 10, 20), r(2, 6, 15, 50), w(3, 6, 30, 90), r(4, 5, 70, 80)],
+            "process 4 read 5 (70 ms to 80 ms), but process 2's read of 6 had finished 20 ms before \
+             that read began, and process 1's write of 5 had finished 10 ms before process 3's \
+             write of 6 began",
+        ),
+        (
             vec![
                 w(1, 5, 10, 90),
                 w(2, 6, 10, 90),

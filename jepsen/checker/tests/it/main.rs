@@ -21,6 +21,7 @@ mod junit;
 mod long;
 #[cfg(test)]
 mod streams;
+mod words;
 
 use std::time::Duration;
 
