@@ -47,6 +47,13 @@ pub enum Error {
     #[error("refused: {0}; not executed")]
     Refused(String),
 
+    /// Eventual mode: this node does not hold what the session has seen elsewhere; the text names the
+    /// first operation that is missing.
+    ///
+    /// State: unchanged, **definitely not executed**. Wait, or go on where the session was.
+    #[error("not here yet: {0}; not executed")]
+    NotYet(String),
+
     /// The deadline passed, or the connection or the leadership was lost, after the command may
     /// have been proposed.
     ///
@@ -80,6 +87,7 @@ impl Error {
             Error::NotLeader { .. }
             | Error::Overloaded(_)
             | Error::TooLarge(_)
+            | Error::NotYet(_)
             | Error::Refused(_) => true,
             Error::Unknown(_) | Error::SessionExpired | Error::Stopped(_) => false,
         }

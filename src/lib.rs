@@ -77,7 +77,7 @@ pub use client::{Client, ClientConfig};
 pub use codec::encode;
 pub use config::Config;
 pub use error::{Damage, Error, StartError};
-pub use eventual::{Author, EventualNode, EventualStatus, Vector};
+pub use eventual::{Author, EventualNode, EventualSession, EventualStatus, Token, Vector};
 pub use handle::Handle;
 pub use machine::StateMachine;
 pub use node::Node;

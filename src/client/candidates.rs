@@ -182,7 +182,7 @@ impl Candidates {
                 self.no_leader(addr);
                 Next::Pause
             }
-            Error::Overloaded(_) => {
+            Error::Overloaded(_) | Error::NotYet(_) => {
                 // A busy leader still leads: the others would only send the request back to it.
                 if self.leader.as_deref() == Some(addr) {
                     course.asked.remove(addr);

@@ -20,10 +20,12 @@
 //!
 //! Does not: wait for anybody but its own disk.
 
+mod digest;
 mod log;
 mod node;
 mod replica;
 mod serve;
+mod session;
 mod snapshot;
 mod stamp;
 mod status;
@@ -49,6 +51,7 @@ pub(crate) use self::serve::Server;
 pub use self::{
     log::{Author, Vector},
     node::EventualNode,
+    session::{EventualSession, Token},
     status::EventualStatus,
 };
 use self::{
@@ -66,7 +69,7 @@ use crate::{
     machine::{Accepts, Machine, StateMachine, Typed},
     proposal::{Origin, Proposal, RequestId, request_id},
     runtime::{Instant, Runtime},
-    sequencer::SessionSlot,
+    sequencer::{SessionSlot, Ticket},
     storage::{Disk, Done, Identity, LogStore, SnapshotFile, Snapshots},
     transport::{BoxFuture, Transport},
 };
@@ -99,6 +102,8 @@ pub(crate) struct Eventual<R: Runtime> {
     durable: Arc<AtomicU64>,
     /// Something happened that the others should hear of.
     news: Vec<Notify>,
+    /// Something arrived from others.
+    arrived: Notify,
     fault: OnceLock<String>,
     /// Has no permits, ever: waiting for one ends when the replica stops.
     running: Semaphore,
@@ -142,6 +147,7 @@ impl<R: Runtime> Eventual<R> {
             admission: Admission::new(&config),
             identity,
             config,
+            arrived: Notify::new(),
             news: others.keys().map(|_| Notify::new()).collect(),
             peers: others,
             replica: Mutex::new(replica),
@@ -318,13 +324,22 @@ impl<R: Runtime> Eventual<R> {
             let proposal = Proposal::new(request, origin, &command);
             return self.propose(proposal, deadline).await?.into_response();
         }
-        let ticket = self.slot.ticket(self.open_session(deadline)).await?;
+        let ticket = self.ticket(deadline).await?;
         let proposal = Proposal::new(request, ticket.origin(), &command);
         let response = self.propose(proposal, deadline).await?.into_response();
         if response == Err(Error::SessionExpired) {
             self.slot.expired(&ticket).await;
         }
         response
+    }
+
+    /// A number for a new command. Whatever became of the session, the command was not sent yet.
+    async fn ticket(&self, deadline: R::Instant) -> Result<Ticket, Error> {
+        let ticket = self.slot.ticket(self.open_session(deadline)).await;
+        ticket.map_err(|error| match error {
+            Error::Unknown(reason) => Error::Overloaded(format!("no session yet: {reason}")),
+            error => error,
+        })
     }
 
     async fn open_session(&self, deadline: R::Instant) -> Result<u64, Error> {

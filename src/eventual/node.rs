@@ -11,14 +11,24 @@ use std::{fmt, marker::PhantomData, sync::Arc};
 
 use bytes::Bytes;
 
-use super::{Eventual, EventualStatus};
+use super::{Eventual, EventualSession, EventualStatus, Token};
 use crate::{
     codec, error::Error, handle::Handle, machine::StateMachine, runtime::Runtime,
     transport::BoxFuture,
 };
 
 /// What an [`EventualNode`] does with its replica, without the runtime's type.
-trait Control: Send + Sync {
+pub(super) trait Control: Send + Sync {
+    fn write_after(
+        &self,
+        token: Token,
+        command: Vec<u8>,
+    ) -> BoxFuture<'_, Result<(Bytes, Token), Error>>;
+    fn read_after(
+        &self,
+        token: Token,
+        query: Bytes,
+    ) -> BoxFuture<'_, Result<(Bytes, Token), Error>>;
     fn read_stable(&self, query: &[u8]) -> Result<Bytes, Error>;
     fn status(&self) -> EventualStatus;
     fn stopped(&self) -> BoxFuture<'_, String>;
@@ -26,17 +36,33 @@ trait Control: Send + Sync {
     fn close(&self);
 }
 
-impl<R: Runtime> Control for Arc<Eventual<R>> {
+impl<R: Runtime> Control for Eventual<R> {
+    fn write_after(
+        &self,
+        token: Token,
+        command: Vec<u8>,
+    ) -> BoxFuture<'_, Result<(Bytes, Token), Error>> {
+        Box::pin(self.write_after(token, command))
+    }
+
+    fn read_after(
+        &self,
+        token: Token,
+        query: Bytes,
+    ) -> BoxFuture<'_, Result<(Bytes, Token), Error>> {
+        Box::pin(self.read_after(token, query))
+    }
+
     fn read_stable(&self, query: &[u8]) -> Result<Bytes, Error> {
-        (**self).read_stable(query)
+        self.read_stable(query)
     }
 
     fn status(&self) -> EventualStatus {
-        (**self).status()
+        self.status()
     }
 
     fn stopped(&self) -> BoxFuture<'_, String> {
-        Box::pin((**self).stopped())
+        Box::pin(self.stopped())
     }
 
     fn shutdown(&self) -> BoxFuture<'_, ()> {
@@ -44,7 +70,7 @@ impl<R: Runtime> Control for Arc<Eventual<R>> {
     }
 
     fn close(&self) {
-        (**self).close();
+        self.close();
     }
 }
 
@@ -57,7 +83,7 @@ impl<R: Runtime> Control for Arc<Eventual<R>> {
 /// accepted, and may go back when the order changes. Retries are still one effect.
 pub struct EventualNode<S> {
     handle: Handle<S>,
-    control: Box<dyn Control>,
+    control: Arc<dyn Control>,
     machine: PhantomData<fn() -> S>,
 }
 
@@ -75,16 +101,18 @@ impl<S> Drop for EventualNode<S> {
 
 impl<S: StateMachine> EventualNode<S> {
     pub(crate) fn running<R: Runtime>(eventual: Arc<Eventual<R>>) -> Self {
-        Self {
-            handle: Handle::new(eventual.clone()),
-            control: Box::new(eventual),
-            machine: PhantomData,
-        }
+        Self { handle: Handle::new(eventual.clone()), control: eventual, machine: PhantomData }
     }
 
     /// Reads and writes through this node.
     pub fn handle(&self) -> Handle<S> {
         self.handle.clone()
+    }
+
+    /// Begins a session, or goes on with one where it left another node: `Token::default()` has seen
+    /// nothing. Reads and writes through it see all that it has seen, on whichever node.
+    pub fn session(&self, token: Token) -> EventualSession<S> {
+        EventualSession::new(self.control.clone(), token)
     }
 
     /// Answers a query from the state whose order is final: nothing will revoke the answer, and of two

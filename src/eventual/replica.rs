@@ -22,46 +22,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use serde::{Deserialize, Serialize};
-
+use super::digest::{Digest, covers, holds};
 use super::log::{Author, Operation, Vector};
 use super::stamp::{Clock, Stamp};
 use super::tail::{Base, State, Tail, TailError};
 use crate::codec::CodecError;
 use crate::error::Error;
 use crate::proposal::Proposal;
-
-/// What a replica says of itself.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Digest {
-    pub(crate) node: u64,
-    /// The wall clock of the sender when it sent this.
-    pub(crate) wall_ms: u64,
-    /// What it holds, durably.
-    pub(crate) have: Vector,
-    /// It gives no stamp up to this one any more,
-    pub(crate) promise: Stamp,
-    /// beyond those of the operations that it holds and those of its own up to here.
-    pub(crate) own: (Author, u64),
-    /// The hash of its final state after so many operations, if there were enough of them.
-    pub(crate) hashed: Option<(u64, u64)>,
-}
-
-impl Digest {
-    /// Whether everything is here that the promise speaks of.
-    fn covered_by(&self, have: &Vector) -> bool {
-        covers(have, &self.have) && holds(have, self.own.0, self.own.1)
-    }
-}
-
-/// Whether a vector has that operation.
-fn holds(vector: &Vector, author: Author, sequence: u64) -> bool {
-    vector.get(&author).copied().unwrap_or(0) >= sequence
-}
-
-fn covers(more: &Vector, less: &Vector) -> bool {
-    less.iter().all(|(author, sequence)| holds(more, *author, *sequence))
-}
 
 /// What is known of another replica.
 #[derive(Debug, Default)]
@@ -437,6 +404,16 @@ impl Replica {
 
     pub(crate) fn tail(&self) -> &Tail {
         &self.tail
+    }
+
+    /// From now on, stamps are larger than this one.
+    pub(crate) fn observe(&mut self, stamp: Stamp) {
+        self.clock.observe(stamp);
+    }
+
+    /// No stamp that was given or heard of is larger.
+    pub(crate) fn last_stamp(&self) -> Stamp {
+        self.clock.last()
     }
 
     /// What is here, durable or not.

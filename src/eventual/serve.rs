@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::Eventual;
 use crate::{
+    applier::Outcome,
     codec,
     error::Error,
     proposal::Proposal,
@@ -36,7 +37,7 @@ impl<R: Runtime> Eventual<R> {
         match kind {
             Kind::Propose => {
                 let outcome = match Proposal::from_bytes(body) {
-                    Ok(proposal) => self.propose(proposal, deadline).await,
+                    Ok(proposal) => self.propose_for_another(proposal, deadline).await,
                     Err(e) => Err(Error::Refused(e.to_string())),
                 };
                 rpc::reply(id, &outcome)
@@ -56,6 +57,19 @@ impl<R: Runtime> Eventual<R> {
                 rpc::reply::<()>(id, &Err(refused))
             }
         }
+    }
+
+    /// That this node has stopped is no reason for the one who asks to stop: there are others.
+    async fn propose_for_another(
+        &self,
+        proposal: Proposal,
+        deadline: R::Instant,
+    ) -> Result<Outcome, Error> {
+        self.works().map_err(|_stopped| Error::NotLeader { leader: None })?;
+        self.propose(proposal, deadline).await.map_err(|error| match error {
+            Error::Stopped(reason) => Error::Unknown(format!("the node stopped: {reason}")),
+            error => error,
+        })
     }
 }
 

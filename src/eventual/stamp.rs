@@ -92,6 +92,11 @@ impl Clock {
         self.promised
     }
 
+    /// The largest stamp given or observed.
+    pub(crate) fn last(&self) -> Stamp {
+        self.last
+    }
+
     /// What would be the next stamp.
     pub(crate) fn reading(&self, wall_ms: u64) -> Stamp {
         Stamp::at(wall_ms).max(Stamp(self.last.0 + 1))

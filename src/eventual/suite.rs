@@ -7,8 +7,9 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
 
+use super::digest::Digest;
 use super::log::{Author, Operation, Vector};
-use super::replica::{Digest, Limits, Replica};
+use super::replica::{Limits, Replica};
 use super::stamp::Stamp;
 use super::tail::{Base, State};
 use crate::applier::{Applier, Outcome};

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use super::{Eventual, log::Operation, replica::Digest, stamp::Stamp};
+use super::{Eventual, digest::Digest, log::Operation, stamp::Stamp};
 use crate::{
     codec,
     error::Error,
@@ -90,6 +90,7 @@ impl<R: Runtime> Eventual<R> {
             self.append(replica, fresh, durable);
             Ok(())
         })?;
+        self.arrived.notify_waiters();
         match taken.await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use sixbells::{
-    Config, Doors, Error, EventualNode, Node, StartError, StateMachine,
+    Config, Doors, Error, EventualNode, Node, StartError, StateMachine, Token,
     runtime::{AsyncRuntime, TokioRuntime},
     storage::{LogEngine, LogStore, MemoryLog},
     transport::memory::MemoryNetwork,
@@ -209,6 +209,28 @@ async fn a_node_that_lost_its_disk_comes_back() {
     for id in IDS {
         assert_eq!(trio.funds(id).await, 60);
     }
+}
+
+/// A client pays at one node and looks at another. With its token it is told the truth, or that the
+/// truth is not there yet; without, it does not see its own payment.
+#[tokio::test]
+async fn a_session_sees_its_own_writes_wherever_it_goes() {
+    let config = Config { request_timeout: Duration::from_millis(600), ..Config::default() };
+    let trio = Trio::start(config).await;
+    trio.pay(1, 10).await.unwrap();
+    trio.agree().await;
+    trio.network.isolate("c:3", &["a:1", "b:2"]);
+    let mut session = trio.nodes[&1].session(Token::default());
+    assert_eq!(session.read(()).await, Ok(90));
+    assert_eq!(session.write(20).await, Ok(Ok(70)));
+    let mut there = trio.nodes[&3].session(session.token().clone());
+    assert_eq!(trio.funds(3).await, 90, "without the token");
+    let missing = there.read(()).await.unwrap_err();
+    assert!(missing.is_definite() && missing.to_string().contains("node 1"), "{missing}");
+    assert!(matches!(there.write(1).await, Err(Error::NotYet(_))));
+    trio.network.heal();
+    while there.read(()).await != Ok(70) {}
+    assert_eq!(there.write(30).await, Ok(Ok(40)), "behind all that the session has seen");
 }
 
 /// What is final and known to all leaves the log; whoever lacks it later gets a snapshot.
