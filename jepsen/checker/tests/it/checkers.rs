@@ -81,14 +81,22 @@ fn a_stale_read_among_crashed_operations_is_named() {
     assert_eq!(explanation.operations.len(), 3, "{explanation:?}");
 }
 
+const MS: u64 = 1_000_000;
+
+fn w(process: u64, value: i64, from: u64, to: u64) -> Operation {
+    operation(process, "write", value.into(), from * MS, Some(to * MS))
+}
+
+fn r(process: u64, value: i64, from: u64, to: u64) -> Operation {
+    operation(process, "read", value.into(), from * MS, Some(to * MS))
+}
+
+fn cas(process: u64, old: i64, new: i64, from: u64, to: u64) -> Operation {
+    operation(process, "cas", Value::pair(old, new), from * MS, Some(to * MS))
+}
+
 /// Contradictions that people meet, and how they should be put to them.
 fn contradictions() -> Vec<(Vec<Operation>, &'static str)> {
-    const MS: u64 = 1_000_000;
-    let w = |p, v: i64, from, to| operation(p, "write", v.into(), from * MS, Some(to * MS));
-    let r = |p, v: i64, from, to| operation(p, "read", v.into(), from * MS, Some(to * MS));
-    let cas = |p, a: i64, b: i64, from, to| {
-        operation(p, "cas", Value::pair(a, b), from * MS, Some(to * MS))
-    };
     let details = Details { node: Some("2".into()), ..Details::default() };
     let on_node = |o: Operation| Operation { details: details.clone().boxed(), ..o };
     vec![
