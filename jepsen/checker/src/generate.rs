@@ -286,6 +286,10 @@ impl Maker<'_> {
 
     /// Lets a read of the last tenth see what was overwritten before it began.
     fn make_stale(&mut self) -> Result<(), String> {
+        let [reads, writes, _] = self.shape.mix;
+        if reads == 0 || writes == 0 {
+            return Err("no read can be stale: the mix has no reads, or no writes".to_owned());
+        }
         let mut writes: BTreeMap<u32, Vec<(u64, u64, i64)>> = BTreeMap::new();
         for attempt in self.attempts.iter().filter(|attempt| !attempt.crashed) {
             if let Kind::Write(value) = attempt.kind {

@@ -153,11 +153,12 @@ fn suite(out: &mut String, report: &Report, cases: &[Case], count: &Count) {
     let name = attribute(&report.subject);
     add(out, format_args!("  <testsuite name=\"{name}\"{}>\n    <properties>\n", counts(count)));
     let (ok, fail, info) = report.stats.totals();
-    let operations = format!("{ok} ok, {fail} fail, {info} info");
+    let counted = ok + fail + info > 0;
+    let operations = counted.then(|| format!("{ok} ok, {fail} fail, {info} info"));
     let seed = report.seed.map(|seed| seed.to_string());
     let properties = [
         ("verdict", Some(report.verdict())),
-        ("operations", Some(operations)),
+        ("operations", operations),
         ("seed", seed),
         ("replay", report.replay.clone()),
     ];

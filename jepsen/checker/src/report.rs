@@ -172,7 +172,10 @@ impl Report {
         let (ok, fail, info) = self.stats.totals();
         let count = ok + fail + info;
         line(ink.paint(Tone::Strong, &terminal::line(&self.subject)));
-        line(format!("  {count} operations: {ok} ok, {fail} fail, {info} info"));
+        // What was followed while it grew was not kept, and not counted.
+        if count > 0 {
+            line(format!("  {count} operations: {ok} ok, {fail} fail, {info} info"));
+        }
         for (f, stats) in &self.stats.functions {
             line(format!("    {}", terminal::line(&function(f, stats))));
         }

@@ -111,23 +111,42 @@ pub(crate) fn run(args: &CheckArgs) -> anyhow::Result<Exit> {
         let reason = format!("--html: a page shows one history, but {count} are given");
         return Err(BadArguments(reason).into());
     }
-    let reports: Vec<Report> = match (args.follow, args.files.as_slice()) {
-        (true, [file]) => vec![args.follow(file)?],
+    args.refuse_overwriting()?;
+    let judged: Vec<anyhow::Result<Shown>> = match (args.follow, args.files.as_slice()) {
+        (true, [file]) => vec![args.follow(file)],
         (true, files) => {
             let reason =
                 format!("--follow: one history is followed, but {} are given", files.len());
             return Err(BadArguments(reason).into());
         }
-        (false, files) => files
-            .iter()
-            .map(|file| args.judge(&Source::File(file)))
-            .collect::<anyhow::Result<_>>()?,
+        (false, files) => files.iter().map(|file| args.judge(&Source::File(file))).collect(),
     };
+    let (mut reports, mut page, mut unreadable) = (Vec::new(), None, None);
+    for shown in judged {
+        match shown {
+            Ok(shown) => {
+                reports.push(shown.report);
+                page = page.or(shown.page);
+            }
+            // Of several, the others are told all the same.
+            Err(error) if unreadable.is_some() => eprintln!("{error:#}"),
+            Err(error) => unreadable = Some(error),
+        }
+    }
+    if !reports.is_empty() {
+        print(args, &reports)?;
+    }
+    if let Some(error) = unreadable {
+        return Err(error);
+    }
+    // The verdict is told even if it cannot be written down.
+    if let (Some(path), Some(html)) = (&args.html, page) {
+        write(path, &html)?;
+    }
     if let Some(path) = &args.junit {
         let undecided = if args.allow_unknown { Undecided::Skipped } else { Undecided::Error };
         write(path, &junit::xml(&reports, undecided))?;
     }
-    print(args, &reports)?;
     Ok(match report::worst(&reports) {
         Exit::Unknown if args.allow_unknown => Exit::Valid,
         exit => exit,
@@ -155,6 +174,12 @@ fn print(args: &CheckArgs, reports: &[Report]) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A report, and the page if one is wanted.
+struct Shown {
+    report: Report,
+    page: Option<String>,
+}
+
 /// Where a history comes from.
 enum Source<'a> {
     File(&'a Path),
@@ -179,7 +204,29 @@ impl Source<'_> {
 }
 
 impl CheckArgs {
-    fn follow(&self, file: &Path) -> anyhow::Result<Report> {
+    /// Refuses to write where a history stands, or two things in one place.
+    fn refuse_overwriting(&self) -> Result<(), BadArguments> {
+        let place = |path: &PathBuf| fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+        let written: Vec<PathBuf> = self.html.iter().chain(&self.junit).map(place).collect();
+        let mut taken: Vec<PathBuf> = self.files.iter().map(place).collect();
+        for path in written {
+            if taken.contains(&path) {
+                let reason = format!("{} would be overwritten", path.display());
+                return Err(BadArguments(reason));
+            }
+            taken.push(path);
+        }
+        Ok(())
+    }
+
+    fn follow(&self, file: &Path) -> anyhow::Result<Shown> {
+        if fs::metadata(file).is_ok_and(|found| !found.is_file()) {
+            let reason = format!(
+                "--follow: {} is no regular file; without --follow it is read to its end",
+                file.display()
+            );
+            return Err(BadArguments(reason).into());
+        }
         let follow = Follow {
             file,
             format: self.format.into(),
@@ -189,33 +236,39 @@ impl CheckArgs {
         };
         let began = Instant::now();
         match follow.run()? {
-            Followed::Over { check, skipped } => Ok(Report {
-                subject: file.display().to_string(),
-                checks: vec![check],
-                notes: tell(&skipped),
-                took: Some(began.elapsed()),
-                ..Report::default()
-            }),
+            // A page shows all of it.
+            Followed::Over { .. } if self.html.is_some() => self.judge(&Source::File(file)),
+            Followed::Over { check, skipped } => {
+                let report = Report {
+                    subject: file.display().to_string(),
+                    checks: vec![check],
+                    notes: tell(&skipped),
+                    took: Some(began.elapsed()),
+                    ..Report::default()
+                };
+                Ok(Shown { report, page: None })
+            }
             Followed::Suspect { process } => {
                 // The last line may be half written.
                 let text = fs::read_to_string(file)?;
                 let whole = text.rfind('\n').map_or(0, |end| end + 1);
                 let name = file.display().to_string();
-                let mut report = self.judge(&Source::Text(&name, &text[..whole]))?;
-                if report.exit() == Exit::Valid {
+                let mut shown = self.judge(&Source::Text(&name, &text[..whole]))?;
+                if shown.report.exit() == Exit::Valid {
                     let why = format!(
                         "an operation of process {process} could not be followed; as a whole, what is \
                          there so far is linearizable"
                     );
                     let (name, details) = ("followed".to_owned(), serde_json::Value::Null);
-                    report.checks.push(Check { name, verdict: Verdict::Unknown { why }, details });
+                    let verdict = Verdict::Unknown { why };
+                    shown.report.checks.push(Check { name, verdict, details });
                 }
-                Ok(report)
+                Ok(shown)
             }
         }
     }
 
-    fn judge(&self, source: &Source<'_>) -> anyhow::Result<Report> {
+    fn judge(&self, source: &Source<'_>) -> anyhow::Result<Shown> {
         let began = Instant::now();
         // The events are kept only if somebody wants to see them.
         let (report, page) = match &self.html {
@@ -227,7 +280,7 @@ impl CheckArgs {
                     .map_err(|OpError { index, reason }| history.error_at(index, reason))?;
                 (self.report(&history.name, *clock, operations, &history.skipped, judged), None)
             }
-            Some(path) => {
+            Some(_) => {
                 let history = source.history(self.format.into())?;
                 let (clock, operations) = history.operations()?;
                 let mut judged = self
@@ -237,14 +290,10 @@ impl CheckArgs {
                 let report =
                     self.report(&history.name, clock, &operations, &history.skipped, judged);
                 let page = Page::of(&report, &history.events, clock, &operations);
-                (report, Some((path, Page { order, ..page }.html())))
+                (report, Some(Page { order, ..page }.html()))
             }
         };
-        let report = Report { took: Some(began.elapsed()), ..report };
-        if let Some((path, html)) = page {
-            write(path, &html)?;
-        }
-        Ok(report)
+        Ok(Shown { report: Report { took: Some(began.elapsed()), ..report }, page })
     }
 
     fn decide(

@@ -161,3 +161,51 @@ fn a_followed_history_ends_when_it_has_been_idle() {
         assert_eq!(output.status.code(), Some(code), "{file}: {output:?}");
     }
 }
+
+/// A slip on the command line must not cost the history.
+#[test]
+fn a_history_is_not_overwritten() {
+    let folder = tempfile::tempdir().unwrap();
+    let history = folder.path().join("h.edn");
+    let text = write_and_read(10, 1, "1");
+    fs::write(&history, &text).unwrap();
+    let page = folder.path().join("p");
+    let twice = format!("--model register --html {0} --junit {0}", page.display());
+    for arguments in [format!("--model register --html {}", history.display()), twice] {
+        let output = check(&history, &arguments);
+        assert_eq!(output.status.code(), Some(254), "{output:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("overwritten"), "{output:?}");
+    }
+    assert_eq!(fs::read_to_string(&history).unwrap(), text);
+}
+
+#[test]
+fn a_verdict_is_told_though_something_else_goes_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let history = folder.path().join("h.edn");
+    fs::write(&history, write_and_read(10, 1, "2")).unwrap();
+    let nowhere = folder.path().join("nowhere/j.xml");
+    let output = check(&history, &format!("--model register --junit {}", nowhere.display()));
+    assert_eq!(output.status.code(), Some(255), "{output:?}");
+    assert!(words(&output).contains("nobody wrote 2"), "{output:?}");
+    // The other of two histories is not there.
+    let output =
+        check(&folder.path().join("none.edn"), &format!("{} --model register", history.display()));
+    assert_eq!(output.status.code(), Some(254), "{output:?}");
+    assert!(words(&output).contains("nobody wrote 2"), "{output:?}");
+}
+
+#[test]
+fn what_was_followed_has_a_page_if_one_is_wanted() {
+    let folder = tempfile::tempdir().unwrap();
+    let (history, page) = (folder.path().join("h.edn"), folder.path().join("p.html"));
+    fs::write(&history, write_and_read(10, 1, "1")).unwrap();
+    let followed = "--model register --follow --idle 0";
+    let output = check(&history, &format!("{followed} --html {}", page.display()));
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(fs::read_to_string(&page).unwrap().contains("</html>"));
+    let output = check(&history, followed);
+    assert!(!words(&output).contains("0 operations"), "{}", words(&output));
+    let output = check(folder.path(), followed);
+    assert_eq!(output.status.code(), Some(254), "{output:?}");
+}

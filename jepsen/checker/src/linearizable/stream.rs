@@ -133,7 +133,9 @@ impl<M: Model> Stream<M> {
             if followed.waiting.len() < enough && !last {
                 continue;
             }
-            self.exact &= followed.crashed.len() + followed.waiting.len() <= CRASHED_MAX;
+            let crash = |call: &&CallOf<M>| call.returned.is_none();
+            let crashing = followed.waiting.iter().filter(crash).count();
+            self.exact &= followed.crashed.len() + crashing <= CRASHED_MAX;
             let (known, later) =
                 followed.waiting.drain(..).partition(|call: &CallOf<M>| call.invoked < horizon);
             followed.waiting = later;

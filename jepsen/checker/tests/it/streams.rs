@@ -9,7 +9,7 @@ use sixbells_checker::datum::Datum;
 use sixbells_checker::generate::Shape;
 use sixbells_checker::history::pairing::pair;
 use sixbells_checker::linearizable::{NEVER, Stream, Verdict, check};
-use sixbells_checker::model::{HistoryModel, Keyed, KeyedInput, RegisterInput};
+use sixbells_checker::model::{HistoryModel, Keyed, KeyedInput, Register, RegisterInput};
 
 use crate::budget;
 
@@ -18,7 +18,7 @@ const HISTORIES: u64 = if cfg!(debug_assertions) { 2_000 } else { 20_000 };
 type Calls = Vec<Call<KeyedInput<RegisterInput>, Datum>>;
 
 /// A history of a map that works, or in which one read saw what another one did.
-fn history(rng: &mut SmallRng, seed: u64) -> (Keyed<sixbells_checker::model::Register>, Calls) {
+fn history(rng: &mut SmallRng, seed: u64) -> (Keyed<Register>, Calls) {
     let shape = Shape {
         operations: rng.random_range(5..80),
         clients: rng.random_range(2..7),
@@ -42,7 +42,7 @@ fn history(rng: &mut SmallRng, seed: u64) -> (Keyed<sixbells_checker::model::Reg
 }
 
 /// Feeds the calls in the order in which it is known how they ended; whether all had an order.
-fn follow(model: Keyed<sixbells_checker::model::Register>, calls: &Calls, batch: usize) -> bool {
+fn follow(model: Keyed<Register>, calls: &Calls, batch: usize) -> bool {
     let mut stream = Stream::new(model).in_batches_of(batch);
     let mut by_end = calls.clone();
     // Those that crash are told a while after they began.
@@ -90,6 +90,21 @@ fn what_is_judged_while_it_grows_gets_the_verdict_of_the_whole() {
 }
 
 /// A million operations are followed with what a few hundred take.
+/// A long history is looked at for the first time when it is complete: nothing crashed, so everything
+/// was counted.
+#[test]
+fn a_backlog_is_no_crash() {
+    let shape = Shape { operations: 2_000, clients: 1, ..Shape::default() };
+    let (_, operations) = pair(&shape.events().unwrap()).unwrap();
+    let mut model = Register::plain();
+    let (calls, _) = model.calls(&operations).unwrap();
+    let mut stream = Stream::new(model);
+    calls.into_iter().for_each(|call| stream.push(call));
+    assert!(stream.advance(NEVER, &mut budget()).unwrap().is_none());
+    assert!(stream.is_exact());
+    assert_eq!(stream.judged(), 2_000);
+}
+
 #[test]
 fn what_is_followed_is_not_kept() {
     let operations = if cfg!(debug_assertions) { 20_000 } else { 200_000 };
