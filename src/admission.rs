@@ -1,6 +1,6 @@
 //! What a node takes on at once.
 //!
-//! Owns the bounds on requests and bytes under way. Beyond them a request is refused at once, with a
+//! Owns the bounds on requests and bytes under way, and on the size of each. Beyond them a request is refused at once, with a
 //! definite error: a queue would only make everybody wait until their deadlines pass.
 //!
 //! Invariant: what is admitted never exceeds `Config::in_flight_max` requests and
@@ -10,12 +10,20 @@
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::{config::Config, error::Error};
+use crate::{
+    config::Config,
+    error::Error,
+    machine::Accepts,
+    proposal::{Origin, Proposal},
+};
 
 #[derive(Debug)]
 pub(crate) struct Admission {
     requests: Semaphore,
     kib: Semaphore,
+    command_bytes_max: usize,
+    sessions_max: u64,
+    keys_max: u64,
 }
 
 /// The place that an admitted request takes until this is dropped.
@@ -30,7 +38,35 @@ impl Admission {
         Self {
             requests: Semaphore::new(config.in_flight_max.min(Semaphore::MAX_PERMITS)),
             kib: Semaphore::new(kib(config.in_flight_bytes_max) as usize),
+            command_bytes_max: config.command_bytes_max,
+            sessions_max: config.sessions_max,
+            keys_max: config.keys_max,
         }
+    }
+
+    /// Refuses what is over the limit.
+    pub(crate) fn fits(&self, what: &str, bytes: &[u8]) -> Result<(), Error> {
+        let (found, limit) = (bytes.len(), self.command_bytes_max);
+        match found <= limit {
+            true => Ok(()),
+            false => Err(Error::TooLarge(format!("{what} of {found} bytes, the limit is {limit}"))),
+        }
+    }
+
+    /// Takes a proposal on, with the limits of this node, if it can be carried out.
+    pub(crate) fn take_on(
+        &self,
+        proposal: Proposal,
+        accepts: Accepts,
+    ) -> Result<(Proposal, Permit<'_>), Error> {
+        self.fits("command", proposal.command())?;
+        let proposal = proposal.limited(self.sessions_max, self.keys_max);
+        if !matches!(proposal.origin(), Origin::Open { .. }) {
+            accepts(proposal.command())
+                .map_err(|e| Error::Refused(format!("not a command of this machine: {e}")))?;
+        }
+        let permit = self.admit(proposal.command().len())?;
+        Ok((proposal, permit))
     }
 
     pub(crate) fn admit(&self, bytes: usize) -> Result<Permit<'_>, Error> {

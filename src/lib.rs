@@ -54,7 +54,6 @@ mod config;
 mod error;
 mod eventual;
 mod handle;
-mod inbox;
 pub mod inspect;
 mod machine;
 mod node;
@@ -69,6 +68,7 @@ mod session;
 mod status;
 pub mod storage;
 mod strong;
+mod transfer;
 pub mod transport;
 
 pub use builder::{Builder, Doors, MakeTransport};

@@ -65,12 +65,12 @@ use crate::{
     config::Config,
     error::{Error, StartError},
     handle::Engine,
-    inbox::Inbox,
     machine::{Accepts, Machine, StateMachine, Typed},
     proposal::{Origin, Proposal, RequestId, request_id},
     runtime::{Instant, Runtime},
     sequencer::{SessionSlot, Ticket},
     storage::{Disk, Done, Identity, LogStore, SnapshotFile, Snapshots},
+    transfer::Inbox,
     transport::{BoxFuture, Transport},
 };
 
@@ -251,23 +251,9 @@ impl<R: Runtime> Eventual<R> {
         self.fail("it was shut down or dropped");
     }
 
-    fn fits(&self, what: &str, bytes: &[u8]) -> Result<(), Error> {
-        let (found, limit) = (bytes.len(), self.config.command_bytes_max);
-        match found <= limit {
-            true => Ok(()),
-            false => Err(Error::TooLarge(format!("{what} of {found} bytes, the limit is {limit}"))),
-        }
-    }
-
     /// Accepts a proposal; returns once it is durable here.
     async fn propose(&self, proposal: Proposal, deadline: R::Instant) -> Result<Outcome, Error> {
-        self.fits("command", proposal.command())?;
-        let proposal = proposal.limited(self.config.sessions_max, self.config.keys_max);
-        if !matches!(proposal.origin(), Origin::Open { .. }) {
-            (self.accepts)(proposal.command())
-                .map_err(|e| Error::Refused(format!("not a command of this machine: {e}")))?;
-        }
-        let _permit = self.admission.admit(proposal.command().len())?;
+        let (proposal, _permit) = self.admission.take_on(proposal, self.accepts)?;
         let (durable, accepted) = oneshot::channel();
         let outcome = self.with(|replica| {
             let operation = match replica.accept(proposal, Self::wall_ms())? {
@@ -324,8 +310,18 @@ impl<R: Runtime> Eventual<R> {
             let proposal = Proposal::new(request, origin, &command);
             return self.propose(proposal, deadline).await?.into_response();
         }
+        self.write_numbered(request, &command, deadline).await
+    }
+
+    /// Carries out a command under this node's own session.
+    async fn write_numbered(
+        &self,
+        request: RequestId,
+        command: &[u8],
+        deadline: R::Instant,
+    ) -> Result<Bytes, Error> {
         let ticket = self.ticket(deadline).await?;
-        let proposal = Proposal::new(request, ticket.origin(), &command);
+        let proposal = Proposal::new(request, ticket.origin(), command);
         let response = self.propose(proposal, deadline).await?.into_response();
         if response == Err(Error::SessionExpired) {
             self.slot.expired(&ticket).await;
@@ -353,13 +349,13 @@ impl<R: Runtime> Eventual<R> {
 
     /// Answers from the state as it is here, with all that has arrived.
     pub(crate) fn read_local(&self, query: &[u8]) -> Result<Bytes, Error> {
-        self.fits("query", query)?;
+        self.admission.fits("query", query)?;
         self.with(|replica| Ok(answer(replica.tail().current(), query)))?
     }
 
     /// Answers from the state up to the frontier: an answer that nothing will revoke.
     pub(crate) fn read_stable(&self, query: &[u8]) -> Result<Bytes, Error> {
-        self.fits("query", query)?;
+        self.admission.fits("query", query)?;
         self.with(|replica| Ok(answer(replica.tail().folded().0, query)))?
     }
 

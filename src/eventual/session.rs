@@ -23,7 +23,7 @@ use crate::{
     codec,
     error::Error,
     machine::StateMachine,
-    proposal::{Proposal, request_id},
+    proposal::request_id,
     runtime::{Instant, Runtime},
 };
 
@@ -125,9 +125,7 @@ impl<R: Runtime> Eventual<R> {
     ) -> Result<(Bytes, Token), Error> {
         let deadline = R::Instant::now() + self.config.request_timeout;
         self.covered(&token, deadline).await?;
-        let ticket = self.ticket(deadline).await?;
-        let proposal = Proposal::new(request_id::<R>(), ticket.origin(), &command);
-        let response = self.propose(proposal, deadline).await?.into_response()?;
+        let response = self.write_numbered(request_id::<R>(), &command, deadline).await?;
         self.with(|replica| {
             token.grow(replica);
             Ok(())

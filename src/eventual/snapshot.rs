@@ -23,10 +23,11 @@ use crate::{
     codec,
     error::Error,
     machine::Machine,
-    rpc::{self, Chunk},
+    rpc::Chunk,
     runtime::Runtime,
     storage::{LogId, SnapshotFile, SnapshotMeta, Snapshots},
-    transport::{Kind, Lane, Message, Peer},
+    transfer::{self, SnapshotReply},
+    transport::Peer,
 };
 
 /// What a snapshot says of itself.
@@ -97,45 +98,18 @@ impl<R: Runtime> Eventual<R> {
     /// Sends the newest snapshot to a peer.
     pub(super) async fn send_snapshot(&self, peer: &Peer) -> Result<(), Error> {
         let Some(file) = self.snapshot() else { return Ok(()) };
-        let (mut pieces, mut offset, total) = (None, 0, file.bytes);
-        loop {
-            let (source, opened) = (file.clone(), pieces.take());
-            let bytes_max = self.config.snapshot_chunk_bytes;
-            let read = R::blocking(move || {
-                let mut pieces: crate::storage::Pieces =
-                    opened.map_or_else(|| source.pieces(), Ok)?;
-                pieces.next(bytes_max).map(|bytes| (bytes, pieces))
-            });
-            let (bytes, opened) = read.await.and_then(|read| read).map_err(stopped)?;
-            pieces = Some(opened);
-            let sent = offset + bytes.len() as u64;
-            let (from, vote) = (self.identity.node, Bytes::new());
-            let chunk = Chunk { from, vote, offset, total, bytes };
-            let body = codec::encode(&chunk).into();
-            let request = Message { kind: Kind::Snapshot, request: 0, body };
-            let timeout = match offset < total {
-                true => self.config.append_timeout,
-                false => self.config.snapshot_timeout,
-            };
-            let reply = self.transport.call(peer, Lane::Snapshot, request, timeout).await?;
-            match rpc::read_reply::<Option<u64>>(&reply)? {
-                None => return Ok(()),
-                Some(next) if next == sent && next > offset => offset = next,
-                Some(next) => {
-                    return Err(Error::Refused(format!("piece at {offset} answered with {next}")));
-                }
-            }
-        }
+        let from = (self.identity.node, Bytes::new());
+        transfer::send::<R, ()>(&*self.transport, peer, from, file, &self.config).await
     }
 
     /// Takes a piece of a snapshot. With the last it is installed; before, says where the next begins.
-    pub(super) async fn take_chunk(&self, chunk: Chunk) -> Result<Option<u64>, Error> {
+    pub(super) async fn take_chunk(&self, chunk: Chunk) -> Result<SnapshotReply<()>, Error> {
         let taken = self.inbox.take::<R>(chunk).await;
         let file = match taken.map_err(|e| Error::Refused(format!("snapshot: {e}")))? {
-            Err(next) => return Ok(Some(next)),
+            Err(next) => return Ok(SnapshotReply::Next(next)),
             Ok(file) => file,
         };
-        let Some(snapshots) = self.snapshots() else { return Ok(None) };
+        let Some(snapshots) = self.snapshots() else { return Ok(SnapshotReply::Done(())) };
         let (machine, read) = ((self.machine)(), file.clone());
         let loaded = R::blocking(move || load(&read, machine)).await.and_then(|loaded| loaded);
         let (state, base) = loaded.map_err(|e| Error::Refused(format!("snapshot: {e}")))?;
@@ -149,7 +123,7 @@ impl<R: Runtime> Eventual<R> {
             self.keep(file);
             self.with(|replica| replica.install(state, base))?;
         }
-        Ok(None)
+        Ok(SnapshotReply::Done(()))
     }
 }
 

@@ -25,7 +25,6 @@ mod read;
 mod restore;
 mod serve;
 mod settings;
-mod snapshot;
 mod state;
 #[cfg(test)]
 mod suite;
@@ -62,13 +61,13 @@ use crate::{
     config::Config,
     error::Error,
     handle::Engine,
-    inbox::Inbox,
     machine::Accepts,
     proposal::{Origin, Proposal, RequestId, request_id},
     rpc,
     runtime::Runtime,
     sequencer::SessionSlot,
     storage::Identity,
+    transfer::Inbox,
     transport::{BoxFuture, Kind, Lane, Message, Transport},
 };
 
@@ -177,23 +176,9 @@ impl<R: Runtime> Strong<R> {
         }
     }
 
-    fn fits(&self, what: &str, bytes: &[u8]) -> Result<(), Error> {
-        let (found, limit) = (bytes.len(), self.config.command_bytes_max);
-        match found <= limit {
-            true => Ok(()),
-            false => Err(Error::TooLarge(format!("{what} of {found} bytes, the limit is {limit}"))),
-        }
-    }
-
     /// Proposes here. Needs leadership.
     async fn propose(&self, proposal: Proposal, deadline: R::Instant) -> Result<Outcome, Error> {
-        self.fits("command", proposal.command())?;
-        let proposal = proposal.limited(self.config.sessions_max, self.config.keys_max);
-        if !matches!(proposal.origin(), Origin::Open { .. }) {
-            (self.accepts)(proposal.command())
-                .map_err(|e| Error::Refused(format!("not a command of this machine: {e}")))?;
-        }
-        let _permit = self.admission.admit(proposal.command().len())?;
+        let (proposal, _permit) = self.admission.take_on(proposal, self.accepts)?;
         if R::Instant::now() >= deadline {
             metrics::counter!("sixbells_shed_total", "reason" => "expired").increment(1);
             return Err(Error::Overloaded("the deadline passed before it was proposed".into()));
@@ -298,7 +283,7 @@ impl<R: Runtime> Strong<R> {
         key: Option<Bytes>,
         command: Vec<u8>,
     ) -> Result<Bytes, Error> {
-        self.fits("command", &command)?;
+        self.admission.fits("command", &command)?;
         let _permit = self.own.admit(command.len())?;
         let deadline = R::Instant::now() + self.config.request_timeout;
         if let Some(key) = key {
@@ -322,7 +307,7 @@ impl<R: Runtime> Strong<R> {
 
     /// Answers from the state as it is here. A node that a failed disk has stopped still can.
     fn answer_locally(&self, query: &[u8]) -> Result<Bytes, Error> {
-        self.fits("query", query)?;
+        self.admission.fits("query", query)?;
         self.state.query(query)
     }
 

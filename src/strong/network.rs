@@ -25,7 +25,7 @@ use openraft::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{snapshot, types::Types};
+use super::types::Types;
 use crate::{
     codec,
     config::Config,
@@ -35,6 +35,7 @@ use crate::{
     runtime::Runtime,
     status::Member,
     storage::SnapshotFile,
+    transfer,
     transport::{CallError, Kind, Lane, Message, Peer, Transport},
 };
 
@@ -161,18 +162,9 @@ impl<R: Runtime> RaftNetworkV2<Types<R>> for Network<R> {
         cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<Types<R>>, StreamingError<Types<R>>> {
-        let sent = snapshot::send::<R>(
-            &*self.transport,
-            &self.peer,
-            self.id,
-            &vote,
-            snapshot.snapshot,
-            snapshot::Limits {
-                chunk_bytes: self.config.snapshot_chunk_bytes,
-                piece_timeout: self.config.append_timeout,
-                timeout: self.config.snapshot_timeout,
-            },
-        );
+        let from = (self.id, codec::encode(&vote).into());
+        let (transport, file) = (&*self.transport, snapshot.snapshot);
+        let sent = transfer::send::<R, _>(transport, &self.peer, from, file, &self.config);
         match R::select2(cancel, sent).await {
             Select2::First(closed) => Err(StreamingError::Closed(closed)),
             Select2::Second(Ok(vote)) => Ok(SnapshotResponse::new(vote)),

@@ -30,7 +30,7 @@ use crate::{
 
 impl<R: Runtime> Strong<R> {
     pub(super) async fn read_here(&self, request: RequestId, query: Bytes) -> Result<Bytes, Error> {
-        self.fits("query", &query)?;
+        self.admission.fits("query", &query)?;
         let deadline = R::Instant::now() + self.config.request_timeout;
         let _permit = self.admission.admit(query.len())?;
         loop {

@@ -13,11 +13,11 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use openraft::async_runtime::Instant;
+use openraft::{alias::VoteOf, async_runtime::Instant};
 use serde::de::DeserializeOwned;
 use tracing::Instrument;
 
-use super::{Strong, snapshot::SnapshotReply, state::to_snapshot};
+use super::{Strong, state::to_snapshot, types::Types};
 use crate::{
     applier::Outcome,
     codec,
@@ -25,6 +25,7 @@ use crate::{
     proposal::{Proposal, RequestId},
     rpc::{self, Chunk, Probe},
     runtime::Runtime,
+    transfer::SnapshotReply,
     transport::{BoxFuture, Kind, Message, Service},
 };
 
@@ -100,7 +101,7 @@ impl<R: Runtime> Strong<R> {
         query: &[u8],
         deadline: R::Instant,
     ) -> Result<Bytes, Error> {
-        self.fits("query", query)?;
+        self.admission.fits("query", query)?;
         let _permit = self.admission.admit(query.len())?;
         self.answer_when_ready(request, query, deadline).await
     }
@@ -132,7 +133,7 @@ impl<R: Runtime> Strong<R> {
         }
     }
 
-    async fn take_chunk(&self, chunk: Chunk) -> Result<SnapshotReply<R>, Error> {
+    async fn take_chunk(&self, chunk: Chunk) -> Result<SnapshotReply<VoteOf<Types<R>>>, Error> {
         let vote = decode(&chunk.vote)?;
         let taken = self.inbox.take::<R>(chunk).await;
         match taken.map_err(|e| Error::Refused(format!("snapshot: {e}")))? {

@@ -1,0 +1,185 @@
+//! Snapshots on their way between nodes, in pieces.
+//!
+//! Owns both ends of a transfer: [`send`] reads the file piece by piece, [`Inbox`] puts the pieces of
+//! each sender together and has the whole verified.
+//!
+//! Invariants
+//! - Pieces of one transfer come in order; one at any other offset ends the transfer, and the sender
+//!   starts again from the beginning. The last piece is empty and says: install it.
+//! - At most one transfer per sender is open, and nothing is handed over before its checksum is
+//!   verified. A file that was handed over to be installed is never written to again.
+//! - A piece is waited for no longer than a batch of entries; only installing may take long, and is
+//!   waited for as long as the receiver answers at all. A partition costs seconds, not
+//!   `snapshot_timeout`.
+//! - Memory: one piece at a time at either end.
+//!
+//! Does not: decide who needs a snapshot, install one, or resume a broken transfer.
+
+use std::{collections::BTreeMap, io, time::Duration};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tokio::sync::Mutex;
+
+use crate::{
+    codec,
+    config::Config,
+    error::Error,
+    rpc::{self, Chunk},
+    runtime::{Instant, Runtime, Select2},
+    storage::{Pieces, Receiving, SnapshotFile, Snapshots},
+    transport::{CallError, Kind, Lane, Message, Peer, Transport},
+};
+
+/// The reply to a [`Chunk`].
+#[derive(Serialize, Deserialize)]
+pub(crate) enum SnapshotReply<T> {
+    /// Received; the next piece starts here.
+    Next(u64),
+    /// All pieces were received and the snapshot was installed or found to be old; this is what the
+    /// receiver has to say to that.
+    Done(T),
+}
+
+/// Sends a snapshot with the sender's vote, if it has one, and returns what the receiver says.
+pub(crate) async fn send<R: Runtime, T: DeserializeOwned>(
+    transport: &dyn Transport,
+    peer: &Peer,
+    (from, vote): (u64, Bytes),
+    file: SnapshotFile,
+    config: &Config,
+) -> Result<T, Error> {
+    let deadline = R::Instant::now() + config.snapshot_timeout;
+    let total = file.bytes;
+    let unreadable = |e: io::Error| Error::Overloaded(format!("read snapshot: {e}"));
+    let mut offset = 0;
+    let mut pieces = None;
+    while R::Instant::now() < deadline {
+        let (source, opened, chunk_bytes) =
+            (file.clone(), pieces.take(), config.snapshot_chunk_bytes);
+        let read = R::blocking(move || {
+            let mut pieces: Pieces = opened.map_or_else(|| source.pieces(), Ok)?;
+            pieces.next(chunk_bytes).map(|bytes| (bytes, pieces))
+        });
+        let (bytes, opened) = read.await.and_then(|read| read).map_err(unreadable)?;
+        pieces = Some(opened);
+        let sent = offset + bytes.len() as u64;
+        let chunk = Chunk { from, vote: vote.clone(), offset, total, bytes };
+        let request =
+            Message { kind: Kind::Snapshot, request: 0, body: codec::encode(&chunk).into() };
+        let reply = if offset < total {
+            transport.call(peer, Lane::Snapshot, request, config.append_timeout).await?
+        } else {
+            let remaining = deadline - R::Instant::now();
+            let installed = transport.call(peer, Lane::Snapshot, request, remaining);
+            let silent = silence::<R>(transport, peer, config.append_timeout);
+            match R::select2(installed, silent).await {
+                Select2::First(reply) => reply?,
+                Select2::Second(error) => return Err(error.into()),
+            }
+        };
+        match rpc::read_reply::<SnapshotReply<T>>(&reply)? {
+            SnapshotReply::Next(next) if next == sent && next > offset => offset = next,
+            SnapshotReply::Next(next) => {
+                return Err(Error::Refused(format!("piece at {offset} answered with {next}")));
+            }
+            SnapshotReply::Done(said) => return Ok(said),
+        }
+    }
+    Err(Error::Unknown(format!("{offset} of {total} bytes were sent in time")))
+}
+
+/// Returns when the peer does not answer at all any more.
+async fn silence<R: Runtime>(
+    transport: &dyn Transport,
+    peer: &Peer,
+    timeout: Duration,
+) -> CallError {
+    loop {
+        R::sleep(timeout).await;
+        let probe = Message { kind: Kind::Probe, request: 0, body: Bytes::new() };
+        if let Err(error) = transport.call(peer, Lane::Control, probe, timeout).await {
+            return error;
+        }
+    }
+}
+
+/// Transfers open at once: more are leftovers.
+const TRANSFERS_MAX: usize = 4;
+
+/// Transfers on their way in.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    shelf: Mutex<Option<Shelf>>,
+}
+
+#[derive(Debug)]
+struct Shelf {
+    snapshots: Snapshots,
+    open: BTreeMap<u64, Transfer>,
+    /// Files that were whole: their names are not used again, for they may be waiting to be installed.
+    whole: u64,
+}
+
+#[derive(Debug)]
+struct Transfer {
+    name: u64,
+    receiving: Receiving,
+}
+
+impl Inbox {
+    pub(crate) fn new(snapshots: Snapshots) -> Self {
+        Self { shelf: Mutex::new(Some(Shelf { snapshots, open: BTreeMap::new(), whole: 0 })) }
+    }
+
+    /// Lets go of the disk; takes nothing more.
+    pub(crate) async fn close(&self) {
+        *self.shelf.lock().await = None;
+    }
+
+    /// Takes a piece. With the last one the snapshot is whole, and is returned, verified; before,
+    /// the offset of the next piece.
+    pub(crate) async fn take<R: Runtime>(
+        &self,
+        chunk: Chunk,
+    ) -> io::Result<Result<SnapshotFile, u64>> {
+        let mut shelf = self.shelf.lock().await;
+        let shelf = shelf.as_mut().ok_or_else(|| io::Error::other("the node is stopping"))?;
+        let (from, snapshots, open) = (chunk.from, shelf.snapshots.clone(), &mut shelf.open);
+        let transfer = open.remove(&from);
+        if open.len() >= TRANSFERS_MAX {
+            open.pop_first();
+        }
+        let free = || (shelf.whole..).find(|name| open.values().all(|other| other.name != *name));
+        let name = transfer.as_ref().map(|transfer| transfer.name).or_else(free).unwrap_or(from);
+        let step = R::blocking(move || {
+            let mut receiving = match transfer {
+                _ if chunk.offset == 0 => snapshots.receive(name)?,
+                Some(Transfer { receiving, .. }) if receiving.bytes() == chunk.offset => receiving,
+                _ => return Err(io::Error::other("out of order; start again")),
+            };
+            if chunk.bytes.is_empty() && chunk.offset == chunk.total {
+                return receiving.finish().map(Step::Whole);
+            }
+            receiving.append(&chunk.bytes)?;
+            Ok(Step::Open(receiving))
+        })
+        .await??;
+        Ok(match step {
+            Step::Whole(file) => {
+                shelf.whole = shelf.whole.max(name + 1);
+                Ok(file)
+            }
+            Step::Open(receiving) => {
+                let next = receiving.bytes();
+                shelf.open.insert(from, Transfer { name, receiving });
+                Err(next)
+            }
+        })
+    }
+}
+
+enum Step {
+    Open(Receiving),
+    Whole(SnapshotFile),
+}
