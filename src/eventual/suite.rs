@@ -408,3 +408,23 @@ fn a_machine_that_is_not_deterministic_is_named() {
     let fault = fault.expect("the states differ").to_string();
     assert!(fault.contains("differs from that of node"), "{fault}");
 }
+
+/// A member is away while a snapshot is taken here: when it comes back, it is sent what it lacks.
+#[test]
+fn what_a_member_lacks_is_not_forgotten() {
+    let members: BTreeSet<u64> = [1, 2].into();
+    let [mut here, mut there] = [1, 2].map(|node| {
+        let me = Author { node, incarnation: 1 };
+        Replica::open(me, &members, LIMITS, Stamp(0), initial(), Vec::new()).unwrap()
+    });
+    here.hear(there.digest(1_000), 1_000).unwrap();
+    here.raise(Stamp::at(2_000));
+    let operation = here.accept(payment(1), 1_000).unwrap().unwrap();
+    here.synced(1);
+    let snapshot = Vector::from([(operation.author, 1)]);
+    assert_eq!(here.forget(&snapshot), Vector::new());
+    there.take(here.lacking(2, 1_000)).unwrap();
+    there.synced(1);
+    here.hear(there.digest(1_001), 1_001).unwrap();
+    assert_eq!(here.forget(&snapshot), snapshot);
+}
