@@ -28,9 +28,10 @@ pub enum Error {
     },
 
     /// A limit was reached (requests in flight, connections), or the deadline had passed before the
-    /// command was proposed.
+    /// command was proposed. In eventual mode also: this node cannot accept anything now, for its clock
+    /// is ahead, or too much is not final yet; the text says which.
     ///
-    /// State: unchanged, **definitely not executed**. Back off, then ask again.
+    /// State: unchanged, **definitely not executed**. Back off, then ask again, or another node.
     #[error("overloaded: {0}; not executed")]
     Overloaded(String),
 

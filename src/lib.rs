@@ -28,7 +28,7 @@
 //! | `handle`, [`Client`] | types in front, bytes behind; the client retries within its deadline |
 //! | `proposal`, `sequencer` | a command with its origin, encoded once |
 //! | [`transport`] | frames, lanes, the network door |
-//! | `eventual` | the other mode: apply first, agree on the order later |
+//! | `eventual`, [`Mode`] | the other mode: apply first, agree on the order later |
 //! | `strong` | who leads, proposing, the read barrier; openraft is named here alone |
 //! | [`storage`] | the log door and its engines, snapshot files, identity |
 //! | `applier` = `machine` + `session` | the one place where a command meets state |
@@ -56,6 +56,7 @@ mod eventual;
 mod handle;
 pub mod inspect;
 mod machine;
+mod mode;
 mod node;
 #[doc(hidden)]
 pub mod plant;
@@ -80,6 +81,7 @@ pub use error::{Damage, Error, StartError};
 pub use eventual::{Author, EventualNode, EventualSession, EventualStatus, Token, Vector};
 pub use handle::Handle;
 pub use machine::StateMachine;
+pub use mode::Mode;
 pub use node::Node;
 pub use status::{Member, Role, Status};
 pub use storage::LogEngine;

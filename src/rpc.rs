@@ -8,8 +8,10 @@
 //! | `Read`, `ReadLocal` | an encoded query | `Result<Bytes, Error>`, the encoded answer |
 //! | `ReadIndex` | nothing | `Result<ReadPoint, Error>` |
 //! | `Probe` | nothing | `Result<Probe, Error>` |
-//! | `Status` | nothing | `Result<Status, Error>` |
+//! | `Status` | nothing, or the [`Mode`] whose status is meant | `Result<Status or EventualStatus, Error>` |
 //! | `ReadStable` | an encoded query | `Result<Bytes, Error>`, the encoded answer |
+//! | `ProposeAfter` | a `Token` and a `Proposal` | `Result<(Outcome, Token), Error>` |
+//! | `ReadAfter` | a `Token` and an encoded query | `Result<(Bytes, Token), Error>` |
 //! | `Admin` | [`Admin`] | `Result<(), Error>` |
 //! | `Snapshot` | [`Chunk`] | `Result<SnapshotReply, Error>` |
 //! | `Sync` | what a replica tells in eventual mode | `Result<_, Error>`, what the other says of itself |
@@ -25,6 +27,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::{
     codec,
     error::Error,
+    mode::Mode,
     plant::{Bug, planted},
     storage::LogId,
     transport::{CallError, Kind, Message},
@@ -59,6 +62,30 @@ pub(crate) enum Admin {
     Remove { node: u64 },
     Replace { lost: u64, node: u64, addr: String },
     TransferLeadership { to: u64 },
+}
+
+/// What a node in this mode says to a request that only the other mode knows.
+pub(crate) fn other_mode(mine: Mode, kind: Kind) -> Error {
+    Error::Refused(format!(
+        "this node is in {mine} mode, where {kind:?} means nothing: set ClientConfig::mode to {mine}"
+    ))
+}
+
+/// Whether a request for a status means the one that a node in this mode has.
+pub(crate) fn asks_for(mine: Mode, body: &[u8]) -> Result<(), Error> {
+    let asked = match body {
+        [] => Mode::Strong,
+        body => codec::decode(body).map_err(|e| Error::Refused(e.to_string()))?,
+    };
+    match (asked == mine, mine) {
+        (true, _) => Ok(()),
+        (false, Mode::Strong) => {
+            Err(Error::Refused("this node is in strong mode: ask for its status".into()))
+        }
+        (false, Mode::Eventual) => {
+            Err(Error::Refused("this node is in eventual mode: ask for its eventual_status".into()))
+        }
+    }
 }
 
 /// The reply to a request of `request`.

@@ -124,6 +124,11 @@ impl Sessions {
         }
     }
 
+    /// Whether this session is remembered.
+    pub(crate) fn knows(&self, id: u64) -> bool {
+        self.open.contains_key(&id)
+    }
+
     /// Sessions remembered.
     pub(crate) fn len(&self) -> usize {
         self.open.len()

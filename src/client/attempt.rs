@@ -8,6 +8,8 @@
 //! Invariants
 //! - A definite error is returned only if every attempt ended with one: if one attempt may have had
 //!   an effect, so may the request.
+//! - In eventual mode, `SessionExpired` is returned only if no attempt had an effect. There a node says
+//!   so before it accepts anything, and the command may be sent again under another session.
 //! - Each attempt gets what is left of the deadline, at most `ClientConfig::attempt_timeout`.
 //! - The first attempt is free. Every other one is paid for from the budget, but for following a node's
 //!   word on who leads.
@@ -38,7 +40,7 @@ pub(super) struct Request<'a, T> {
     /// The body of the next attempt.
     pub(super) body: &'a (dyn Fn() -> Bytes + Send + Sync),
     /// Reads a reply.
-    pub(super) answer: fn(&Message) -> Result<T, Error>,
+    pub(super) answer: &'a (dyn Fn(&Message) -> Result<T, Error> + Send + Sync),
 }
 
 /// How an attempt failed.
@@ -81,6 +83,11 @@ impl Account {
         self.last = Some(error);
     }
 
+    /// Whether no attempt so far can have had an effect.
+    fn is_definite(&self) -> bool {
+        self.unknown.is_none()
+    }
+
     /// What the caller is told: nothing more certain than the least certain attempt.
     pub(super) fn close(self) -> Error {
         match (self.last, self.unknown) {
@@ -115,7 +122,16 @@ impl<R: Runtime> Remote<R> {
             let id = request.id;
             tracing::debug!(request = format_args!("{id:032x}"), addr, ?failure, "attempt failed");
             let next = self.candidates().next(&mut course, &addr, &failure, self.age());
-            account.enter(failure.into());
+            let mut error = Error::from(failure);
+            if request.aim == Aim::Anyone && error == Error::SessionExpired {
+                if account.is_definite() {
+                    return Err(error);
+                }
+                // This node has not heard of the session, but an attempt at another may have had an
+                // effect: only under the same number can it be asked about.
+                error = Error::NotYet("the session is not known here".into());
+            }
+            account.enter(error);
             let goes_on = match next {
                 Next::Stop => false,
                 Next::Follow => true,
@@ -152,8 +168,8 @@ impl<R: Runtime> Remote<R> {
         let answer = (request.answer)(&reply.map_err(Failure::Call)?).map_err(Failure::Answer)?;
         let mut candidates = self.candidates();
         candidates.reached(addr);
-        if request.kind == Kind::Propose {
-            candidates.led(addr);
+        if request.kind == Kind::Propose || request.aim == Aim::Anyone {
+            candidates.preferred(addr);
         }
         Ok(answer)
     }

@@ -34,6 +34,7 @@ pub(super) struct Candidates {
     /// Which node listens at which of them, as far as learned. Members may know each other by
     /// addresses that cannot be reached from here.
     nodes: BTreeMap<u64, String>,
+    /// Who leads; in eventual mode, who answered last.
     leader: Option<String>,
     breakers: Breakers,
 }
@@ -45,6 +46,8 @@ pub(super) enum Aim {
     Leader,
     /// The first address that can be reached.
     Nearest,
+    /// Eventual mode: whoever answered last, or else anyone who can.
+    Anyone,
 }
 
 /// The way of one request.
@@ -112,12 +115,12 @@ impl Candidates {
     }
 
     fn order(&self, course: &Course) -> impl Iterator<Item = &str> {
-        let leader = self.leader.as_deref().filter(|_| course.aim == Aim::Leader);
+        let leader = self.leader.as_deref().filter(|_| course.aim != Aim::Nearest);
         leader.into_iter().chain(self.addrs.iter().map(String::as_str))
     }
 
-    /// The node at `addr` carried a command out, so it leads.
-    pub(super) fn led(&mut self, addr: &str) {
+    /// The node at `addr` carried a command out, so it leads; or, where anyone may, it is there.
+    pub(super) fn preferred(&mut self, addr: &str) {
         if self.leader.as_deref() != Some(addr) {
             self.leader = Some(addr.to_owned());
         }
@@ -156,8 +159,7 @@ impl Candidates {
                 self.no_leader(addr);
                 return match course.foreign.take() {
                     Some((node, hint)) if hint == addr => Next::Identify(node, hint),
-                    _ if course.first_round && self.unasked(course, now).is_some() => Next::AtOnce,
-                    _ => Next::Pause,
+                    _ => self.others_first(course, now),
                 };
             }
             Failure::Call(CallError::Lost { .. }) => {
@@ -169,7 +171,8 @@ impl Candidates {
         };
         self.reached(addr);
         match error {
-            Error::TooLarge(_) | Error::Refused(_) | Error::SessionExpired => Next::Stop,
+            Error::TooLarge(_) | Error::Refused(_) => Next::Stop,
+            Error::SessionExpired if course.aim != Aim::Anyone => Next::Stop,
             _ if course.aim == Aim::Nearest => Next::Stop,
             Error::NotLeader { leader: Some((node, hint)) } => {
                 if self.follow(course, addr, *node, hint, now) {
@@ -182,13 +185,25 @@ impl Candidates {
                 self.no_leader(addr);
                 Next::Pause
             }
-            Error::Overloaded(_) | Error::NotYet(_) => {
+            Error::Overloaded(_) | Error::NotYet(_) | Error::SessionExpired => {
+                if course.aim == Aim::Anyone {
+                    // The others may accept what this one cannot now.
+                    return self.others_first(course, now);
+                }
                 // A busy leader still leads: the others would only send the request back to it.
                 if self.leader.as_deref() == Some(addr) {
                     course.asked.remove(addr);
                 }
                 Next::Pause
             }
+        }
+    }
+
+    /// In the first round, the next is asked at once.
+    fn others_first(&self, course: &Course, now: Duration) -> Next {
+        match course.first_round && self.unasked(course, now).is_some() {
+            true => Next::AtOnce,
+            false => Next::Pause,
         }
     }
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 use crate::{
     config::{DURATION_MAX, PAYLOAD_BYTES_MAX},
     error::StartError,
+    mode::Mode,
 };
 
 /// Limits and timeouts of a [`Client`](crate::Client). [`Default`] suits a service beside its cluster,
@@ -21,6 +22,12 @@ use crate::{
 pub struct ClientConfig {
     /// The cluster's name; a node of another cluster is not talked to. Default `sixbells`.
     pub cluster: String,
+
+    /// The mode of the cluster's nodes; those of the other refuse this client. Default
+    /// [`Mode::Strong`].
+    ///
+    /// What the verbs promise depends on it: see [`Client`](crate::Client).
+    pub mode: Mode,
 
     /// The longest a request takes, all its attempts and pauses included. Default 5 s.
     ///
@@ -72,6 +79,7 @@ impl Default for ClientConfig {
     fn default() -> Self {
         Self {
             cluster: "sixbells".into(),
+            mode: Mode::Strong,
             deadline: Duration::from_secs(5),
             attempt_timeout: Duration::from_secs(1),
             in_flight_max: 1_024,

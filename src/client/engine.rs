@@ -16,7 +16,8 @@
 //!   definite.
 //! - Every wait ends at the deadline.
 //!
-//! Does not: know types (`Client` does), or whom to ask (`Candidates` does).
+//! Does not: know types (`Client` does), or whom to ask (`Candidates` does). What is different in
+//! eventual mode is in `following`.
 
 use std::{
     fmt,
@@ -38,7 +39,9 @@ use super::{
 use crate::{
     applier::Outcome,
     error::Error,
+    eventual::{EventualStatus, Token},
     handle::Engine,
+    mode::Mode,
     proposal::{Origin, Proposal, RequestId, request_id},
     rpc,
     runtime::{Instant, Runtime},
@@ -56,7 +59,7 @@ const STATUS: Request<'static, Status> = Request {
     id: 0,
     aim: Aim::Leader,
     body: &Bytes::new,
-    answer: rpc::read_reply,
+    answer: &rpc::read_reply,
 };
 
 /// Carries the verbs out on a cluster elsewhere.
@@ -64,8 +67,10 @@ pub(super) struct Remote<R: Runtime> {
     pub(super) transport: Arc<dyn Transport>,
     pub(super) config: ClientConfig,
     born: R::Instant,
-    slot: SessionSlot,
+    pub(super) slot: SessionSlot,
     in_flight: Semaphore,
+    /// In eventual mode, up to when this client was answered.
+    clock: Mutex<Token>,
     candidates: Mutex<Candidates>,
     budget: Mutex<Budget>,
 }
@@ -81,6 +86,7 @@ impl<R: Runtime> Remote<R> {
             born: R::Instant::now(),
             slot: SessionSlot::default(),
             in_flight: Semaphore::new(config.in_flight_max.min(Semaphore::MAX_PERMITS)),
+            clock: Mutex::default(),
             candidates: Mutex::new(Candidates::new(addrs)),
             budget: Mutex::new(Budget::new(&config)),
             config,
@@ -89,7 +95,7 @@ impl<R: Runtime> Remote<R> {
 
     /// Carries out one request of the user's within the bounds on its size and on what is under way,
     /// and counts how it ended.
-    async fn admitted<T>(
+    pub(super) async fn admitted<T>(
         &self,
         op: &'static str,
         bytes: usize,
@@ -125,8 +131,8 @@ impl<R: Runtime> Remote<R> {
         deadline: R::Instant,
     ) -> Result<Bytes, Error> {
         let ticket = self.ticket(id, deadline).await?;
-        let body = || Proposal::new(id, ticket.origin(), command).bytes().clone();
-        let response = self.propose(id, &body, deadline).await;
+        let proposal = || Proposal::new(id, ticket.origin(), command);
+        let response = self.propose(id, &proposal, Outcome::into_response, deadline).await;
         if response == Err(Error::SessionExpired) {
             // Who holds the slot for so long is opening another session already.
             drop(R::timeout_at(deadline, self.slot.expired(&ticket)).await);
@@ -135,7 +141,11 @@ impl<R: Runtime> Remote<R> {
     }
 
     /// A number for a command, in the current session or in one opened now.
-    async fn ticket(&self, id: RequestId, deadline: R::Instant) -> Result<Ticket, Error> {
+    pub(super) async fn ticket(
+        &self,
+        id: RequestId,
+        deadline: R::Instant,
+    ) -> Result<Ticket, Error> {
         let ticket = self.slot.ticket(self.open_session(id, deadline));
         match R::timeout_at(deadline, ticket).await {
             Ok(Ok(ticket)) => Ok(ticket),
@@ -148,18 +158,14 @@ impl<R: Runtime> Remote<R> {
     /// Opens a session. Harmless if done twice: the one that nobody uses is crowded out in time.
     async fn open_session(&self, id: RequestId, deadline: R::Instant) -> Result<u64, Error> {
         let origin = Origin::Open { sessions_max: LIMIT_OF_THE_LEADER };
+        // In eventual mode its name is the session's, so a second one for the same command needs its own.
+        let id = if self.config.mode == Mode::Eventual { request_id::<R>() } else { id };
         let proposal = Proposal::new(id, origin, &[]);
-        let request = Request {
-            kind: Kind::Propose,
-            id,
-            aim: Aim::Leader,
-            body: &|| proposal.bytes().clone(),
-            answer: |reply| match rpc::read_reply(reply)? {
-                Outcome::Opened(session) => Ok(session),
-                other => Err(Error::Unknown(format!("a session was answered with {other:?}"))),
-            },
+        let opened = |outcome| match outcome {
+            Outcome::Opened(session) => Ok(session),
+            other => Err(Error::Unknown(format!("a session was answered with {other:?}"))),
         };
-        self.carry_out(&request, deadline).await
+        self.propose(id, &|| proposal.clone(), opened, deadline).await
     }
 
     async fn write_once(
@@ -171,21 +177,27 @@ impl<R: Runtime> Remote<R> {
     ) -> Result<Bytes, Error> {
         let origin = Origin::Once { key, keys_max: LIMIT_OF_THE_LEADER };
         let proposal = Proposal::new(id, origin, command);
-        self.propose(id, &|| proposal.bytes().clone(), deadline).await
+        self.propose(id, &|| proposal.clone(), Outcome::into_response, deadline).await
     }
 
-    async fn propose(
+    async fn propose<T>(
         &self,
         id: RequestId,
-        body: &(dyn Fn() -> Bytes + Send + Sync),
+        proposal: &(dyn Fn() -> Proposal + Send + Sync),
+        read: fn(Outcome) -> Result<T, Error>,
         deadline: R::Instant,
-    ) -> Result<Bytes, Error> {
-        let answer = |reply: &Message| rpc::read_reply::<Outcome>(reply)?.into_response();
+    ) -> Result<T, Error> {
+        if self.config.mode == Mode::Eventual {
+            let nothing = Token::default();
+            return Ok(self.propose_after(id, &nothing, proposal, read, deadline).await?.0);
+        }
+        let body = &|| proposal().bytes().clone();
+        let answer = &|reply: &Message| read(rpc::read_reply(reply)?);
         let request = Request { kind: Kind::Propose, id, aim: Aim::Leader, body, answer };
         self.carry_out(&request, deadline).await
     }
 
-    async fn query(
+    pub(super) async fn query(
         &self,
         op: &'static str,
         kind: Kind,
@@ -194,7 +206,7 @@ impl<R: Runtime> Remote<R> {
     ) -> Result<Bytes, Error> {
         let work = async |id, deadline| {
             let body = &|| query.clone();
-            let request = Request { kind, id, aim, body, answer: rpc::read_reply };
+            let request = Request { kind, id, aim, body, answer: &rpc::read_reply };
             self.carry_out(&request, deadline).await
         };
         self.admitted(op, query.len(), work).await
@@ -229,6 +241,10 @@ impl<R: Runtime> Remote<R> {
         R::Instant::now().saturating_duration_since(self.born)
     }
 
+    pub(super) fn clock(&self) -> MutexGuard<'_, Token> {
+        self.clock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn candidates(&self) -> MutexGuard<'_, Candidates> {
         self.candidates.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -249,8 +265,13 @@ impl<R: Runtime> Engine for Remote<R> {
                     self.admitted("write_once", bytes, work).await
                 }
                 None => {
-                    let work =
-                        async |id, deadline| self.write_in_session(id, &command, deadline).await;
+                    let work = async |id, deadline| match self.config.mode {
+                        Mode::Strong => self.write_in_session(id, &command, deadline).await,
+                        Mode::Eventual => {
+                            let nothing = Token::default();
+                            Ok(self.write_following(id, &nothing, &command, deadline).await?.0)
+                        }
+                    };
                     self.admitted("write", bytes, work).await
                 }
             }
@@ -258,11 +279,18 @@ impl<R: Runtime> Engine for Remote<R> {
     }
 
     fn read(&self, query: Bytes) -> BoxFuture<'_, Result<Bytes, Error>> {
-        Box::pin(self.query("read", Kind::Read, Aim::Leader, query))
+        Box::pin(match self.config.mode {
+            Mode::Strong => self.query("read", Kind::Read, Aim::Leader, query),
+            Mode::Eventual => self.query("read", Kind::ReadLocal, Aim::Anyone, query),
+        })
     }
 
     fn read_local(&self, query: Bytes) -> BoxFuture<'_, Result<Bytes, Error>> {
-        Box::pin(self.query("read_local", Kind::ReadLocal, Aim::Nearest, query))
+        let aim = match self.config.mode {
+            Mode::Strong => Aim::Nearest,
+            Mode::Eventual => Aim::Anyone,
+        };
+        Box::pin(self.query("read_local", Kind::ReadLocal, aim, query))
     }
 }
 
@@ -274,6 +302,20 @@ impl<R: Runtime> RemoteEngine for Remote<R> {
                 None => self.carry_out(&STATUS, deadline).await,
             };
             self.admitted("status", 0, work).await
+        })
+    }
+
+    fn eventual_status(
+        &self,
+        addr: Option<String>,
+    ) -> BoxFuture<'_, Result<EventualStatus, Error>> {
+        Box::pin(self.eventual_status_of(addr))
+    }
+
+    fn read_stable(&self, query: Bytes) -> BoxFuture<'_, Result<Bytes, Error>> {
+        Box::pin(async move {
+            self.only_eventual("read_stable")?;
+            self.query("read_stable", Kind::ReadStable, Aim::Anyone, query).await
         })
     }
 }

@@ -4,6 +4,7 @@
 //! - `engine`: sessions, bounds, the verbs in bytes;
 //! - `attempt`: one request, as many attempts as it takes, and what they add up to;
 //! - `candidates`: whom to ask next, with a `breaker` for whoever cannot be reached;
+//! - `following`: what is different in eventual mode;
 //! - `retry`: how long to pause, and the budget of all retries.
 //!
 //! In: commands and queries of the user's machine. Out: its responses and answers, or an
@@ -21,16 +22,21 @@ mod breaker;
 mod candidates;
 mod config;
 mod engine;
+mod following;
 mod retry;
 #[cfg(test)]
 mod suite;
 
 use std::{fmt, sync::Arc};
 
+use bytes::Bytes;
+
 pub use self::config::ClientConfig;
 use self::engine::Remote;
 use crate::{
+    codec,
     error::{Error, StartError},
+    eventual::{EventualSession, EventualStatus, SessionEngine, Token},
     handle::{Engine, Handle},
     machine::StateMachine,
     runtime::{Runtime, TokioRuntime},
@@ -39,13 +45,28 @@ use crate::{
 };
 
 /// What a client needs of its engine beside the verbs.
-trait RemoteEngine: Engine {
+trait RemoteEngine: Engine + SessionEngine {
     /// The status of the node at `addr`, or of the one that the next request would go to.
     fn status(&self, addr: Option<String>) -> BoxFuture<'_, Result<Status, Error>>;
+
+    /// The same of a node in eventual mode.
+    fn eventual_status(&self, addr: Option<String>)
+    -> BoxFuture<'_, Result<EventualStatus, Error>>;
+
+    /// Answers a query from the state that nothing will revoke.
+    fn read_stable(&self, query: Bytes) -> BoxFuture<'_, Result<Bytes, Error>>;
 }
 
 /// Reads and writes over the network. Finds the leader, and retries within the deadline
 /// [`ClientConfig::deadline`]. Clones are cheap and share session, connections and limits.
+///
+/// With [`ClientConfig::mode`] eventual, every node can answer. The first address given is asked, and
+/// whoever answered last from then on, until it cannot be reached or cannot accept. Then
+/// - a write that returned is durable on that node alone, and what it answered may be revoked;
+///   it is one effect however many nodes were asked, and comes after every write of this client that had
+///   returned before it, wherever it was sent;
+/// - a read answers from that node's state: it may lack this client's own earlier writes, if they went
+///   elsewhere, and may go back. A [`session`](Self::session) does neither.
 pub struct Client<S> {
     handle: Handle<S>,
     engine: Arc<dyn RemoteEngine>,
@@ -123,7 +144,8 @@ impl<S: StateMachine> Client<S> {
         self.handle.write_once(key, command).await
     }
 
-    /// Answers a query, linearizably, as [`Handle::read`] does.
+    /// Answers a query, linearizably, as [`Handle::read`] does. In eventual mode as
+    /// [`read_local`](Self::read_local): not linearizably.
     ///
     /// # Errors
     /// No error of a read has an effect on the state; [`Error::Unknown`] says that a node may have
@@ -133,7 +155,8 @@ impl<S: StateMachine> Client<S> {
     }
 
     /// Answers a query from the state of the first node given to [`connect`](Self::connect), or of
-    /// the next that can be reached, which **may be old**, as [`Handle::read_local`] does.
+    /// the next that can be reached, which **may be old**, as [`Handle::read_local`] does. In eventual
+    /// mode, of the node that answered this client last.
     ///
     /// # Errors
     /// As [`read`](Self::read).
@@ -141,11 +164,48 @@ impl<S: StateMachine> Client<S> {
         self.handle.read_local(query).await
     }
 
+    /// Begins a session, or goes on with one: `Token::default()` has seen nothing. It sees all that it has
+    /// seen, on whichever node; one that lacks something of it is waited for, and then another is asked.
+    /// Only in eventual mode; in the other its verbs are refused.
+    pub fn session(&self, token: Token) -> EventualSession<S> {
+        EventualSession::new(self.engine.clone(), token)
+    }
+
+    /// Answers a query from a node's state whose order is final, as
+    /// [`EventualNode::read_stable`](crate::EventualNode::read_stable) does: nothing will revoke the
+    /// answer, but it lacks what is still tentative. Only in eventual mode.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read). [`Error::Refused`] in strong mode, where every read is as final.
+    pub async fn read_stable(&self, query: S::Query) -> Result<S::Answer, Error> {
+        let answer = self.engine.read_stable(codec::encode(&query).into()).await?;
+        codec::decode(&answer).map_err(|e| Error::Unknown(format!("unreadable answer: {e}")))
+    }
+
+    /// How the node in eventual mode is that this client talks to.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read). [`Error::Refused`] from a node in strong mode.
+    pub async fn eventual_status(&self) -> Result<EventualStatus, Error> {
+        self.engine.eventual_status(None).await
+    }
+
+    /// How the node in eventual mode at an address is; otherwise as [`status_of`](Self::status_of).
+    ///
+    /// # Errors
+    /// As [`eventual_status`](Self::eventual_status).
+    pub async fn eventual_status_of(
+        &self,
+        addr: impl Into<String>,
+    ) -> Result<EventualStatus, Error> {
+        self.engine.eventual_status(Some(addr.into())).await
+    }
+
     /// How the node is that this client talks to: the leader, if it knows it, else the first
     /// address that can be reached.
     ///
     /// # Errors
-    /// As [`read`](Self::read).
+    /// As [`read`](Self::read). [`Error::Refused`] from a node in eventual mode.
     pub async fn status(&self) -> Result<Status, Error> {
         self.engine.status(None).await
     }

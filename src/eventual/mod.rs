@@ -14,6 +14,7 @@
 //!
 //! Invariants
 //! - An outcome is returned only after its operation is durable here; it was applied before.
+//! - A command of a session that is not known here is not accepted: what it answered could not be told.
 //! - Operations go to the log in the order in which the replica took them up.
 //! - After a fault (a failed disk, a panic in the machine, a state that differs from another's) nothing
 //!   is accepted, sent or answered any more.
@@ -47,7 +48,6 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::{Notify, Semaphore, oneshot};
 
-pub(crate) use self::serve::Server;
 pub use self::{
     log::{Author, Vector},
     node::EventualNode,
@@ -59,6 +59,7 @@ use self::{
     replica::{Fault, Limits, Replica},
     tail::{Base, State},
 };
+pub(crate) use self::{serve::Server, session::SessionEngine};
 use crate::{
     admission::Admission,
     applier::{Applier, Outcome},
@@ -251,30 +252,45 @@ impl<R: Runtime> Eventual<R> {
         self.fail("it was shut down or dropped");
     }
 
-    /// Accepts a proposal; returns once it is durable here.
-    async fn propose(&self, proposal: Proposal, deadline: R::Instant) -> Result<Outcome, Error> {
+    /// Accepts a proposal; returns once it is durable here, and with it all that the token grew by.
+    async fn propose(
+        &self,
+        proposal: Proposal,
+        token: &mut Token,
+        deadline: R::Instant,
+    ) -> Result<Outcome, Error> {
         let (proposal, _permit) = self.admission.take_on(proposal, self.accepts)?;
         let (durable, accepted) = oneshot::channel();
         let outcome = self.with(|replica| {
+            if !replica.knows_session(&proposal) {
+                return Ok(Err(Error::SessionExpired));
+            }
             let operation = match replica.accept(proposal, Self::wall_ms())? {
                 Ok(operation) => operation,
                 Err(refused) => return Ok(Err(refused)),
             };
             let outcome = replica.tail().outcome(operation.stamp, operation.author).cloned();
+            token.grow(replica);
             self.append(replica, vec![operation], durable);
             Ok(Ok(outcome.unwrap_or(Outcome::Nothing)))
         })??;
-        match R::timeout_at(deadline, accepted).await {
-            Ok(Ok(Ok(()))) => {
-                self.news.iter().for_each(Notify::notify_one);
-                Ok(outcome)
-            }
-            Ok(Ok(Err(error))) => {
+        match R::timeout_at(deadline, self.synced(accepted)).await {
+            Ok(synced) => synced?,
+            Err(_elapsed) => return Err(Error::Unknown("the disk did not sync in time".into())),
+        }
+        self.news.iter().for_each(Notify::notify_one);
+        Ok(outcome)
+    }
+
+    /// Waits until the log says that it has synced. If it could not, the replica stops.
+    async fn synced(&self, durable: oneshot::Receiver<std::io::Result<()>>) -> Result<(), Error> {
+        match durable.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => {
                 self.fail(&format!("the log of operations: {error}"));
                 Err(Error::Stopped(error.to_string()))
             }
-            Ok(Err(_dropped)) => Err(Error::Stopped("the log is gone".into())),
-            Err(_elapsed) => Err(Error::Unknown("the disk did not sync in time".into())),
+            Err(_dropped) => Err(Error::Stopped("the log is gone".into())),
         }
     }
 
@@ -308,9 +324,10 @@ impl<R: Runtime> Eventual<R> {
         if let Some(key) = key {
             let origin = Origin::Once { key: &key, keys_max: self.config.keys_max };
             let proposal = Proposal::new(request, origin, &command);
-            return self.propose(proposal, deadline).await?.into_response();
+            let outcome = self.propose(proposal, &mut Token::default(), deadline).await?;
+            return outcome.into_response();
         }
-        self.write_numbered(request, &command, deadline).await
+        self.write_numbered(request, &command, &mut Token::default(), deadline).await
     }
 
     /// Carries out a command under this node's own session.
@@ -318,11 +335,13 @@ impl<R: Runtime> Eventual<R> {
         &self,
         request: RequestId,
         command: &[u8],
+        token: &mut Token,
         deadline: R::Instant,
     ) -> Result<Bytes, Error> {
         let ticket = self.ticket(deadline).await?;
         let proposal = Proposal::new(request, ticket.origin(), command);
-        let response = self.propose(proposal, deadline).await?.into_response();
+        let response = self.propose(proposal, token, deadline).await;
+        let response = response.and_then(Outcome::into_response);
         if response == Err(Error::SessionExpired) {
             self.slot.expired(&ticket).await;
         }
@@ -341,7 +360,7 @@ impl<R: Runtime> Eventual<R> {
     async fn open_session(&self, deadline: R::Instant) -> Result<u64, Error> {
         let origin = Origin::Open { sessions_max: self.config.sessions_max };
         let proposal = Proposal::new(request_id::<R>(), origin, &[]);
-        match self.propose(proposal, deadline).await? {
+        match self.propose(proposal, &mut Token::default(), deadline).await? {
             Outcome::Opened(session) => Ok(session),
             other => Err(Error::Unknown(format!("opening a session was answered with {other:?}"))),
         }

@@ -11,24 +11,14 @@ use std::{fmt, marker::PhantomData, sync::Arc};
 
 use bytes::Bytes;
 
-use super::{Eventual, EventualSession, EventualStatus, Token};
+use super::{Eventual, EventualSession, EventualStatus, SessionEngine, Token};
 use crate::{
     codec, error::Error, handle::Handle, machine::StateMachine, runtime::Runtime,
     transport::BoxFuture,
 };
 
 /// What an [`EventualNode`] does with its replica, without the runtime's type.
-pub(super) trait Control: Send + Sync {
-    fn write_after(
-        &self,
-        token: Token,
-        command: Vec<u8>,
-    ) -> BoxFuture<'_, Result<(Bytes, Token), Error>>;
-    fn read_after(
-        &self,
-        token: Token,
-        query: Bytes,
-    ) -> BoxFuture<'_, Result<(Bytes, Token), Error>>;
+trait Control: SessionEngine {
     fn read_stable(&self, query: &[u8]) -> Result<Bytes, Error>;
     fn status(&self) -> EventualStatus;
     fn stopped(&self) -> BoxFuture<'_, String>;
@@ -37,22 +27,6 @@ pub(super) trait Control: Send + Sync {
 }
 
 impl<R: Runtime> Control for Eventual<R> {
-    fn write_after(
-        &self,
-        token: Token,
-        command: Vec<u8>,
-    ) -> BoxFuture<'_, Result<(Bytes, Token), Error>> {
-        Box::pin(self.write_after(token, command))
-    }
-
-    fn read_after(
-        &self,
-        token: Token,
-        query: Bytes,
-    ) -> BoxFuture<'_, Result<(Bytes, Token), Error>> {
-        Box::pin(self.read_after(token, query))
-    }
-
     fn read_stable(&self, query: &[u8]) -> Result<Bytes, Error> {
         self.read_stable(query)
     }

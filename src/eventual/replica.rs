@@ -28,7 +28,7 @@ use super::stamp::{Clock, Stamp};
 use super::tail::{Base, State, Tail, TailError};
 use crate::codec::CodecError;
 use crate::error::Error;
-use crate::proposal::Proposal;
+use crate::proposal::{Origin, Proposal};
 
 /// What is known of another replica.
 #[derive(Debug, Default)]
@@ -164,8 +164,9 @@ impl Replica {
         }
         let ahead = self.ahead_ms();
         if ahead > self.limits.ahead_max_ms {
+            // Not `Refused`: another node would accept the same.
             let reason = format!("this node's clock is {ahead} ms ahead of most others'");
-            return Err(Error::Refused(reason));
+            return Err(Error::Overloaded(reason));
         }
         if self.tail.len() >= self.limits.tentative_max {
             let away = self.holds_back().map_or(String::new(), |(node, _)| {
@@ -177,6 +178,16 @@ impl Replica {
             )));
         }
         Ok(())
+    }
+
+    /// Whether the session of a command is known here; it may have been opened elsewhere, a moment ago.
+    pub(crate) fn knows_session(&self, proposal: &Proposal) -> bool {
+        match proposal.origin() {
+            Origin::Session { session, .. } => {
+                self.tail.current().applier.sessions().knows(session)
+            }
+            Origin::Open { .. } | Origin::Once { .. } => true,
+        }
     }
 
     /// A member that has to be heard of before anything is accepted here.
@@ -235,6 +246,11 @@ impl Replica {
             }
             self.durable += 1;
         }
+    }
+
+    /// Whether everything that arrived is durable.
+    pub(crate) fn all_durable(&self) -> bool {
+        self.durable == self.arrived()
     }
 
     /// How many operations have arrived.

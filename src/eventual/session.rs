@@ -7,7 +7,13 @@
 //!
 //! In: commands and queries. Out: what a replica answers, and the token of what was seen by then.
 //!
-//! Invariants: a token only grows.
+//! Invariants
+//! - A token only grows.
+//! - What a token names is durable on the replica that gave it, so no crash takes it back. A write waits
+//!   for that anyway; a read whose answer has in it what is not durable yet waits for the sync that is
+//!   under way. (A token that named durable operations alone, beside an answer from all of them, would
+//!   not do: the session has seen the rest, too, and would miss it elsewhere.)
+//! - A token does not move a clock further ahead than `Config::clock_ahead_max`; replicas may.
 //!
 //! Does not: promise that what was seen stays. An operation of somebody else may come before it in the
 //! order and change what it answered: a session knows which operations it has seen, not what they
@@ -17,17 +23,23 @@ use std::{marker::PhantomData, sync::Arc};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
 
-use super::{Eventual, digest::holds, log::Vector, node::Control, replica::Replica, stamp::Stamp};
+use super::{Eventual, digest::holds, log::Vector, replica::Replica, stamp::Stamp};
 use crate::{
     codec,
     error::Error,
     machine::StateMachine,
     proposal::request_id,
     runtime::{Instant, Runtime},
+    transport::BoxFuture,
 };
 
 /// What a client has seen: which operations, and up to when.
+///
+/// All that it names is durable on the node that gave it. A node that crashes comes back with it; only
+/// if its disk is lost before another node has it, it is gone, and with it the session: every node
+/// answers [`Error::NotYet`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Token {
     seen: Vector,
@@ -35,19 +47,55 @@ pub struct Token {
 }
 
 impl Token {
-    fn grow(&mut self, replica: &Replica) {
+    /// Everything that is in the replica's state has been seen.
+    pub(super) fn grow(&mut self, replica: &Replica) {
         for (author, sequence) in replica.have() {
             let seen = self.seen.entry(*author).or_default();
             *seen = (*seen).max(*sequence);
         }
         self.stamp = self.stamp.max(replica.last_stamp());
     }
+
+    /// Comes after the other one from now on, without having seen what it has.
+    pub(crate) fn follow(&mut self, other: &Token) {
+        self.stamp = self.stamp.max(other.stamp);
+    }
+
+    /// What the replica lacks of it.
+    fn missing(&self, replica: &Replica, wall_ms: u64, ahead_max_ms: u64) -> Option<String> {
+        let mut seen = self.seen.iter();
+        if let Some((author, sequence)) = seen.find(|(a, s)| !holds(replica.have(), **a, **s)) {
+            return Some(format!("operation {sequence} of {author}"));
+        }
+        let ahead = self.stamp.wall_ms().saturating_sub(wall_ms);
+        (self.stamp > replica.last_stamp() && ahead > ahead_max_ms)
+            .then(|| format!("a time {ahead} ms ahead of this node's clock"))
+    }
 }
 
-/// Reads and writes through one node with session guarantees. Take the [`token`](Self::token) to another
-/// node and go on there.
+/// What carries the verbs of a session out: a replica of this process, or a client's connections.
+pub(crate) trait SessionEngine: Send + Sync {
+    /// Carries a command out after all that the token speaks of; says what was seen by then.
+    fn write_after(
+        &self,
+        token: Token,
+        command: Vec<u8>,
+    ) -> BoxFuture<'_, Result<(Bytes, Token), Error>>;
+
+    /// Answers a query from a state with all that the token speaks of; says what was seen by then.
+    fn read_after(
+        &self,
+        token: Token,
+        query: Bytes,
+    ) -> BoxFuture<'_, Result<(Bytes, Token), Error>>;
+}
+
+/// Reads and writes with session guarantees, through one node
+/// ([`EventualNode::session`](crate::EventualNode::session)) or whichever can be reached
+/// ([`Client::session`](crate::Client::session)). Take the [`token`](Self::token) anywhere else and go
+/// on there.
 pub struct EventualSession<S> {
-    control: Arc<dyn Control>,
+    engine: Arc<dyn SessionEngine>,
     token: Token,
     machine: PhantomData<fn() -> S>,
 }
@@ -59,29 +107,34 @@ impl<S> std::fmt::Debug for EventualSession<S> {
 }
 
 impl<S: StateMachine> EventualSession<S> {
-    pub(super) fn new(control: Arc<dyn Control>, token: Token) -> Self {
-        Self { control, token, machine: PhantomData }
+    pub(crate) fn new(engine: Arc<dyn SessionEngine>, token: Token) -> Self {
+        Self { engine, token, machine: PhantomData }
     }
 
     /// Carries out a command after all that this session has seen. What it answers may be revoked.
     ///
     /// # Errors
-    /// [`Error::NotYet`] when this node does not hold all of that within `Config::request_timeout`; the
-    /// others as [`Handle::write`](crate::Handle::write).
+    /// [`Error::NotYet`] when the node does not hold all of that in time: a node of this process
+    /// within `Config::request_timeout`, a client's nodes one after the other within
+    /// [`ClientConfig::deadline`](crate::ClientConfig::deadline). The others as
+    /// [`Handle::write`](crate::Handle::write) and [`Client::write`](crate::Client::write). After
+    /// any error the token is what it was: a command whose outcome is unknown may yet appear.
     pub async fn write(&mut self, command: S::Command) -> Result<S::Response, Error> {
-        let written = self.control.write_after(self.token.clone(), codec::encode(&command)).await;
+        let written = self.engine.write_after(self.token.clone(), codec::encode(&command)).await;
         let (response, token) = written?;
         self.token = token;
         decode(&response)
     }
 
     /// Answers a query from a state with all that this session has seen, its own writes among it.
+    /// Waits until all that is in that state is durable on the node that answers.
     ///
     /// # Errors
-    /// [`Error::NotYet`] as [`write`](Self::write). No error of a read has an effect on the state.
+    /// [`Error::NotYet`] as [`write`](Self::write), also when a disk does not sync in time. No error of
+    /// a read has an effect on the state.
     pub async fn read(&mut self, query: S::Query) -> Result<S::Answer, Error> {
         let query = codec::encode(&query).into();
-        let (answer, token) = self.control.read_after(self.token.clone(), query).await?;
+        let (answer, token) = self.engine.read_after(self.token.clone(), query).await?;
         self.token = token;
         decode(&answer)
     }
@@ -98,18 +151,17 @@ fn decode<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
 
 impl<R: Runtime> Eventual<R> {
     /// Waits until everything is here that the token speaks of.
-    async fn covered(&self, token: &Token, deadline: R::Instant) -> Result<(), Error> {
+    pub(super) async fn covered(&self, token: &Token, deadline: R::Instant) -> Result<(), Error> {
+        let ahead_max = self.config.clock_ahead_max.as_millis();
+        let ahead_max_ms = u64::try_from(ahead_max).unwrap_or(u64::MAX);
         loop {
             let arrived = self.arrived.notified();
             let missing = self.with(|replica| {
-                let missing = token
-                    .seen
-                    .iter()
-                    .find(|(author, sequence)| !holds(replica.have(), **author, **sequence));
+                let missing = token.missing(replica, Self::wall_ms(), ahead_max_ms);
                 if missing.is_none() {
                     replica.observe(token.stamp);
                 }
-                Ok(missing.map(|(author, sequence)| format!("operation {sequence} of {author}")))
+                Ok(missing)
             })?;
             let Some(missing) = missing else { return Ok(()) };
             if R::timeout_at(deadline, arrived).await.is_err() {
@@ -118,31 +170,55 @@ impl<R: Runtime> Eventual<R> {
         }
     }
 
-    pub(super) async fn write_after(
+    /// Answers once everything is here that the token speaks of, and what the answer has in it durable.
+    pub(super) async fn read_covered(
+        &self,
+        mut token: Token,
+        query: &[u8],
+        deadline: R::Instant,
+    ) -> Result<(Bytes, Token), Error> {
+        self.covered(&token, deadline).await?;
+        let (durable, synced) = oneshot::channel();
+        let answer = self.with(|replica| {
+            token.grow(replica);
+            match replica.all_durable() {
+                true => drop(durable.send(Ok(()))),
+                // An empty append is a barrier: it is done when all before it is.
+                false => self.append(replica, Vec::new(), durable),
+            }
+            Ok(super::answer(replica.tail().current(), query))
+        })??;
+        let synced = R::timeout_at(deadline, self.synced(synced)).await;
+        synced
+            .map_err(|_elapsed| Error::NotYet("the disk did not sync what was read".into()))??;
+        Ok((answer, token))
+    }
+}
+
+impl<R: Runtime> SessionEngine for Eventual<R> {
+    fn write_after(
         &self,
         mut token: Token,
         command: Vec<u8>,
-    ) -> Result<(Bytes, Token), Error> {
-        let deadline = R::Instant::now() + self.config.request_timeout;
-        self.covered(&token, deadline).await?;
-        let response = self.write_numbered(request_id::<R>(), &command, deadline).await?;
-        self.with(|replica| {
-            token.grow(replica);
-            Ok(())
-        })?;
-        Ok((response, token))
+    ) -> BoxFuture<'_, Result<(Bytes, Token), Error>> {
+        Box::pin(async move {
+            let deadline = R::Instant::now() + self.config.request_timeout;
+            self.covered(&token, deadline).await?;
+            let request = request_id::<R>();
+            let response = self.write_numbered(request, &command, &mut token, deadline).await?;
+            Ok((response, token))
+        })
     }
 
-    pub(super) async fn read_after(
+    fn read_after(
         &self,
-        mut token: Token,
+        token: Token,
         query: Bytes,
-    ) -> Result<(Bytes, Token), Error> {
-        self.covered(&token, R::Instant::now() + self.config.request_timeout).await?;
-        let answer = self.with(|replica| {
-            token.grow(replica);
-            Ok(super::answer(replica.tail().current(), &query))
-        })??;
-        Ok((answer, token))
+    ) -> BoxFuture<'_, Result<(Bytes, Token), Error>> {
+        Box::pin(async move {
+            self.admission.fits("query", &query)?;
+            let deadline = R::Instant::now() + self.config.request_timeout;
+            self.read_covered(token, &query, deadline).await
+        })
     }
 }

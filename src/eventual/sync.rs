@@ -91,14 +91,7 @@ impl<R: Runtime> Eventual<R> {
             Ok(())
         })?;
         self.arrived.notify_waiters();
-        match taken.await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                self.fail(&format!("the log of operations: {error}"));
-                return Err(Error::Stopped(error.to_string()));
-            }
-            Err(_dropped) => return Err(Error::Stopped("the log is gone".into())),
-        }
+        self.synced(taken).await?;
         self.with(|replica| Ok(replica.digest(Self::wall_ms())))
     }
 

@@ -22,6 +22,7 @@ use crate::{
     applier::Outcome,
     codec,
     error::Error,
+    mode::Mode,
     proposal::{Proposal, RequestId},
     rpc::{self, Chunk, Probe},
     runtime::Runtime,
@@ -63,7 +64,9 @@ impl<R: Runtime> Strong<R> {
                 let point = self.read_point(deadline).await;
                 rpc::reply(id, &point.map_err(not_me))
             }
-            Kind::Status => rpc::reply(id, &Ok(self.status())),
+            Kind::Status => {
+                rpc::reply(id, &rpc::asks_for(Mode::Strong, &body).map(|()| self.status()))
+            }
             Kind::Probe => rpc::reply(id, &self.probe().await),
             Kind::Admin => {
                 let done = async { self.administer(decode(&body)?, deadline).await };
@@ -72,9 +75,8 @@ impl<R: Runtime> Strong<R> {
             Kind::Append | Kind::Vote | Kind::PreVote | Kind::Transfer | Kind::Snapshot => {
                 self.answer_member(kind, &body).await
             }
-            Kind::Sync | Kind::ReadStable => {
-                let refused = Error::Refused(format!("{kind:?} means nothing in strong mode"));
-                rpc::reply::<()>(id, &Err(refused))
+            Kind::Sync | Kind::ReadStable | Kind::ProposeAfter | Kind::ReadAfter => {
+                rpc::reply::<()>(id, &Err(rpc::other_mode(Mode::Strong, kind)))
             }
             Kind::Hello | Kind::Welcome | Kind::Refused | Kind::Reply => {
                 rpc::reply::<()>(id, &Err(Error::Refused(format!("{kind:?} is not a request"))))

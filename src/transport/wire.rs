@@ -83,11 +83,15 @@ pub enum Kind {
     Status = 33,
     /// A query of the state that nothing will revoke, in eventual mode.
     ReadStable = 34,
+    /// A command in eventual mode, to come after what its sender has seen.
+    ProposeAfter = 35,
+    /// A query in eventual mode, of a state with what its sender has seen.
+    ReadAfter = 36,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 18] = [
+    pub const ALL: [Kind; 20] = [
         Kind::Hello,
         Kind::Welcome,
         Kind::Refused,
@@ -106,6 +110,8 @@ impl Kind {
         Kind::ReadLocal,
         Kind::Status,
         Kind::ReadStable,
+        Kind::ProposeAfter,
+        Kind::ReadAfter,
     ];
 
     /// The name in metrics.
@@ -129,6 +135,8 @@ impl Kind {
             Kind::ReadLocal => "read_local",
             Kind::Status => "status",
             Kind::ReadStable => "read_stable",
+            Kind::ProposeAfter => "propose_after",
+            Kind::ReadAfter => "read_after",
         }
     }
 

@@ -2,118 +2,17 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use serde::{Deserialize, Serialize};
 use sixbells::{
-    Config, Doors, Error, EventualNode, Node, StartError, StateMachine, Token,
+    Config, Doors, Error, Node, StartError, Token,
     runtime::{AsyncRuntime, TokioRuntime},
     storage::{LogEngine, LogStore, MemoryLog},
     transport::memory::MemoryNetwork,
 };
 
-use crate::cluster::{Ledger, Remains, eventually};
-
-/// An account that cannot be overdrawn.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Account {
-    funds: u64,
-}
-
-impl Default for Account {
-    fn default() -> Self {
-        Self { funds: 100 }
-    }
-}
-
-impl StateMachine for Account {
-    type Command = u64;
-    type Response = Result<u64, String>;
-    type Query = ();
-    type Answer = u64;
-
-    fn apply(&mut self, amount: u64) -> Result<u64, String> {
-        match self.funds.checked_sub(amount) {
-            Some(left) => {
-                self.funds = left;
-                Ok(left)
-            }
-            None => Err("insufficient funds".into()),
-        }
-    }
-
-    fn query(&self, (): ()) -> u64 {
-        self.funds
-    }
-}
-
-const IDS: [u64; 3] = [1, 2, 3];
-const ADDRS: [&str; 3] = ["a:1", "b:2", "c:3"];
-
-struct Trio {
-    network: MemoryNetwork,
-    remains: BTreeMap<u64, Remains>,
-    nodes: BTreeMap<u64, EventualNode<Account>>,
-    config: Config,
-}
-
-impl Trio {
-    async fn start(config: Config) -> Self {
-        let (network, nodes) = (MemoryNetwork::default(), BTreeMap::new());
-        let remains = IDS.iter().map(|id| (*id, Remains::default())).collect();
-        let mut trio = Self { network, remains, nodes, config };
-        for id in IDS {
-            trio.start_node(id).await;
-        }
-        for id in IDS {
-            let heard = || trio.nodes[&id].status().waits_for.is_none();
-            eventually("each has heard of the others", heard).await;
-        }
-        trio
-    }
-
-    async fn start_node(&mut self, id: u64) {
-        let (network, remains) = (self.network.clone(), self.remains[&id].clone());
-        let (_, addr) = IDS.into_iter().zip(ADDRS).find(|(member, _)| *member == id).unwrap();
-        let doors = Doors {
-            disk: Arc::new(remains.disk),
-            log: Arc::new(remains.log),
-            transport: Box::new(move |who| network.node::<TokioRuntime>(addr, who)),
-        };
-        let builder =
-            Node::builder(id).peers(IDS.into_iter().zip(ADDRS)).config(self.config.clone());
-        let node = builder.start_eventual_with::<TokioRuntime>(doors).await.unwrap();
-        self.nodes.insert(id, node);
-    }
-
-    /// Pays as soon as the node accepts; it may still wait for its clock.
-    async fn pay(&self, id: u64, amount: u64) -> Result<u64, String> {
-        let handle = self.nodes[&id].handle();
-        loop {
-            match handle.write(amount).await {
-                Err(Error::Overloaded(_)) => TokioRuntime::sleep(Duration::from_millis(5)).await,
-                paid => return paid.unwrap(),
-            }
-        }
-    }
-
-    async fn funds(&self, id: u64) -> u64 {
-        self.nodes[&id].handle().read(()).await.unwrap()
-    }
-
-    fn stable(&self, id: u64) -> u64 {
-        self.nodes[&id].status().stable
-    }
-
-    /// Until every node has applied everything, and finally.
-    async fn agree(&self) {
-        eventually("all agree", || {
-            let statuses: Vec<_> = self.nodes.values().map(EventualNode::status).collect();
-            let (have, stable) = (&statuses[0].have, statuses[0].stable);
-            let total: u64 = have.values().sum();
-            statuses.iter().all(|s| s.have == *have && s.stable == stable && stable == total)
-        })
-        .await;
-    }
-}
+use crate::{
+    cluster::{Ledger, Remains, eventually},
+    trio::{Account, IDS, Trio},
+};
 
 #[tokio::test]
 async fn a_write_at_any_node_reaches_all() {
