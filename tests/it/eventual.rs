@@ -132,6 +132,37 @@ async fn a_session_sees_its_own_writes_wherever_it_goes() {
     assert_eq!(there.write(30).await, Ok(Ok(40)), "behind all that the session has seen");
 }
 
+/// A session reads at a node what that node has taken up but not synced, and the node crashes: it never
+/// was. A token that named it would wait for it on every node and for ever; one that did not would lose
+/// what the session has seen. So the read waits for the sync, and says so if it does not come.
+#[tokio::test]
+async fn a_session_sees_nothing_that_a_crash_takes_back() {
+    let config = Config { request_timeout: Duration::from_millis(600), ..Config::default() };
+    let mut trio = Trio::start(config).await;
+    trio.pay(1, 10).await.unwrap();
+    trio.agree().await;
+    let mut session = trio.nodes[&1].session(Token::default());
+    assert_eq!(session.read(()).await, Ok(90));
+    trio.remains[&1].log.hold();
+    let paying = TokioRuntime::spawn({
+        let handle = trio.nodes[&1].handle();
+        async move { handle.write(20).await }
+    });
+    let before: u64 = trio.nodes[&2].status().have.values().sum();
+    let taken_up = || trio.nodes[&1].status().have.values().sum::<u64>() > before;
+    eventually("the payment is in the state, and not on disk", taken_up).await;
+    assert_eq!(trio.funds(1).await, 70);
+    let waiting = session.read(()).await;
+    let crashed = trio.remains[&1].crash();
+    trio.nodes.remove(&1).unwrap().shutdown().await;
+    trio.remains.insert(1, crashed);
+    trio.start_node(1).await;
+    assert!(paying.await.unwrap().is_err_and(|error| !error.is_definite()));
+    let mut elsewhere = trio.nodes[&2].session(session.token().clone());
+    assert_eq!(elsewhere.read(()).await, Ok(90), "the token names nothing that is lost");
+    assert!(matches!(waiting, Err(Error::NotYet(_))), "{waiting:?}");
+}
+
 /// What is final and known to all leaves the log; whoever lacks it later gets a snapshot.
 #[tokio::test]
 async fn a_log_does_not_grow_for_ever() {
