@@ -1,4 +1,5 @@
 //! HTTP for people: `curl -X PUT -d value host:port/kv/key`, `curl host:port/kv/key`, `/status`, `/metrics`.
+//! `PUT /kv/key?claim` puts the value only if there is none.
 //!
 //! An error of the library becomes a status that says what to do: 503 when the command was definitely
 //! not executed, 504 when nobody can say.
@@ -15,27 +16,34 @@ use axum::{
 };
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Deserialize;
-use sixbells::{Error, Node};
+use sixbells::Error;
 
-use crate::kv::{Answer, Command, Kv, Query};
+use crate::{
+    kv::{Answer, Command, Query},
+    node::Running,
+};
 
 #[derive(Deserialize)]
 struct Reading {
     /// `?local` asks this node's own state, as old as it may be.
     local: Option<String>,
+    /// `?stable` asks, in eventual mode, the state that nothing will revoke.
+    stable: Option<String>,
 }
 
 #[derive(Deserialize)]
 struct Writing {
     /// `?once=...` names the request, so that it may be sent again without a second effect.
     once: Option<String>,
+    /// `?claim` leaves a value that is there alone, and says what it is.
+    claim: Option<String>,
 }
 
-type Shared = State<Arc<Node<Kv>>>;
+type Shared = State<Arc<Running>>;
 
 pub(crate) async fn serve(
     addr: &str,
-    node: Arc<Node<Kv>>,
+    node: Arc<Running>,
     metrics: PrometheusHandle,
 ) -> anyhow::Result<()> {
     let listener = tokio::net::TcpListener::bind(addr).await;
@@ -51,12 +59,13 @@ pub(crate) async fn serve(
 async fn read(
     State(node): Shared,
     Path(key): Path<String>,
-    Parameters(Reading { local }): Parameters<Reading>,
+    Parameters(Reading { local, stable }): Parameters<Reading>,
 ) -> Response {
     let query = Query::Get(key);
-    let answer = match local {
-        Some(_) => node.handle().read_local(query).await,
-        None => node.handle().read(query).await,
+    let answer = match (local, stable) {
+        (Some(_), _) => node.handle().read_local(query).await,
+        (None, Some(_)) => node.read_stable(query).await,
+        (None, None) => node.handle().read(query).await,
     };
     match answer {
         Ok(Answer::Value(Some(value))) => value.into_response(),
@@ -68,10 +77,13 @@ async fn read(
 async fn write(
     State(node): Shared,
     Path(key): Path<String>,
-    Parameters(Writing { once }): Parameters<Writing>,
+    Parameters(Writing { once, claim }): Parameters<Writing>,
     value: String,
 ) -> Response {
-    let command = Command::Put(key, value);
+    let command = match claim {
+        Some(_) => Command::Claim(key, value),
+        None => Command::Put(key, value),
+    };
     let done = match once {
         Some(request) => node.handle().write_once(request, command).await,
         None => node.handle().write(command).await,

@@ -11,6 +11,8 @@ pub(crate) struct Kv(OrdMap<String, String>);
 pub(crate) enum Command {
     Put(String, String),
     Delete(String),
+    /// Puts the value only if there is none: a seat is sold once.
+    Claim(String, String),
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -37,6 +39,13 @@ impl StateMachine for Kv {
         match command {
             Command::Put(key, value) => self.0.insert(key, value),
             Command::Delete(key) => self.0.remove(&key),
+            Command::Claim(key, value) => {
+                let before = self.0.get(&key).cloned();
+                if before.is_none() {
+                    self.0.insert(key, value);
+                }
+                before
+            }
         }
     }
 

@@ -3,11 +3,13 @@
 //! ```text
 //! cargo run --release --example cluster            until Ctrl-C; prints how to talk to it
 //! cargo run --release --example cluster -- --demo  kills the leader under load, checks the history, exits
+//! cargo run --release --example cluster -- --mode eventual [--demo]   cuts a node off, sells seats twice
 //! ```
 //! `SIXBELLS_LOG=sixbells=info` shows what the nodes say.
 //!
 //! The parent starts this same program once per node (`node`), watches who leads, and ends what it
-//! started. `demo` is the load, the kill and the verdict; `kv` is the state machine; `http` lets
+//! started. `demo` is the load, the kill and the verdict, `seats` the same for the eventual mode, whose
+//! nodes reach each other through `links` that can be cut; `kv` is the state machine; `http` lets
 //! `curl` talk to a node.
 
 #![expect(
@@ -18,19 +20,26 @@
 mod demo;
 mod http;
 mod kv;
+mod links;
 mod node;
 mod processes;
+mod seats;
 
 use std::{io::IsTerminal, path::PathBuf};
 
 use clap::{Parser, Subcommand};
+use sixbells::Mode;
 
 #[derive(Parser)]
 #[command(about = "A three-node key-value cluster on loopback")]
 struct Arguments {
-    /// Kill the leader under load, restart it, check the history and the machines, and exit.
+    /// Kill the leader under load, restart it, check the history and the machines, and exit. In
+    /// eventual mode: cut a node off, sell the same seats on both sides, heal, count, and exit.
     #[arg(long)]
     demo: bool,
+    /// `strong` or `eventual`.
+    #[arg(long, default_value_t)]
+    mode: Mode,
     /// Where the nodes keep their disks. A new temporary directory if not given.
     #[arg(long)]
     dir: Option<PathBuf>,
@@ -62,11 +71,15 @@ async fn main() -> anyhow::Result<()> {
         return node::run(options).await;
     }
     let dir = processes::Directory::open(arguments.dir)?;
-    let mut cluster = processes::Cluster::start(dir.path(), dir.is_given(), arguments.port)?;
+    let mode = arguments.mode;
+    let mut cluster =
+        processes::Cluster::start(dir.path(), dir.is_given(), arguments.port, mode).await?;
     let work = async {
-        match arguments.demo {
-            true => demo::run(&mut cluster).await,
-            false => processes::stay(&mut cluster).await,
+        match (mode, arguments.demo) {
+            (Mode::Strong, true) => demo::run(&mut cluster).await,
+            (Mode::Strong, false) => processes::stay(&mut cluster).await,
+            (Mode::Eventual, true) => seats::run(&mut cluster).await,
+            (Mode::Eventual, false) => seats::stay(&mut cluster).await,
         }
     };
     let outcome = tokio::select! {

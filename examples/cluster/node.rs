@@ -4,9 +4,12 @@ use std::{path::PathBuf, sync::Arc};
 
 use clap::Args;
 use metrics_exporter_prometheus::PrometheusBuilder;
-use sixbells::{LogEngine, Node};
+use sixbells::{Error, EventualNode, Handle, LogEngine, Mode, Node};
 
-use crate::{http, kv::Kv};
+use crate::{
+    http,
+    kv::{Answer, Kv, Query},
+};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -19,11 +22,79 @@ pub(crate) struct Options {
     /// `id=host:port`, for each initial member.
     #[arg(long = "peer", value_parser = parse_peer)]
     pub(crate) peers: Vec<(u64, String)>,
+    /// `id=host:port`, for each peer that is to be reached at another address than its own.
+    #[arg(long = "route", value_parser = parse_peer)]
+    pub(crate) routes: Vec<(u64, String)>,
+    #[arg(long, default_value_t)]
+    pub(crate) mode: Mode,
     /// Where to serve HTTP.
     #[arg(long)]
     pub(crate) http: String,
-    #[arg(long, default_value = "wal")]
-    pub(crate) log: LogEngine,
+    /// `wal` or `sled`; the mode's own if not given.
+    #[arg(long)]
+    pub(crate) log: Option<LogEngine>,
+}
+
+/// A node in either mode.
+pub(crate) enum Running {
+    Strong(Node<Kv>),
+    Eventual(EventualNode<Kv>),
+}
+
+impl Running {
+    async fn start(options: &Options) -> anyhow::Result<Self> {
+        let mut builder = Node::<Kv>::builder(options.id)
+            .cluster(&options.cluster)
+            .data_dir(&options.dir)
+            .peers(options.peers.clone());
+        for (peer, addr) in &options.routes {
+            builder = builder.route(*peer, addr);
+        }
+        if let Some(engine) = options.log {
+            builder = builder.log_engine(engine);
+        }
+        Ok(match options.mode {
+            Mode::Strong => Self::Strong(builder.start().await?),
+            Mode::Eventual => Self::Eventual(builder.start_eventual().await?),
+        })
+    }
+
+    pub(crate) fn handle(&self) -> Handle<Kv> {
+        match self {
+            Self::Strong(node) => node.handle(),
+            Self::Eventual(node) => node.handle(),
+        }
+    }
+
+    /// In strong mode every read is final.
+    pub(crate) async fn read_stable(&self, query: Query) -> Result<Answer, Error> {
+        match self {
+            Self::Strong(node) => node.handle().read(query).await,
+            Self::Eventual(node) => node.read_stable(&query),
+        }
+    }
+
+    pub(crate) fn status(&self) -> serde_json::Value {
+        let status = match self {
+            Self::Strong(node) => serde_json::to_value(node.status()),
+            Self::Eventual(node) => serde_json::to_value(node.status()),
+        };
+        status.unwrap_or_else(|error| error.to_string().into())
+    }
+
+    async fn stopped(&self) -> String {
+        match self {
+            Self::Strong(node) => node.stopped().await,
+            Self::Eventual(node) => node.stopped().await,
+        }
+    }
+
+    async fn shutdown(&self) {
+        match self {
+            Self::Strong(node) => node.shutdown().await,
+            Self::Eventual(node) => node.shutdown().await,
+        }
+    }
 }
 
 fn parse_peer(text: &str) -> Result<(u64, String), String> {
@@ -39,14 +110,7 @@ async fn orphaned() -> anyhow::Result<()> {
 
 pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let metrics = PrometheusBuilder::new().install_recorder()?;
-    let node = Node::<Kv>::builder(options.id)
-        .cluster(options.cluster)
-        .data_dir(&options.dir)
-        .peers(options.peers)
-        .log_engine(options.log)
-        .start()
-        .await?;
-    let node = Arc::new(node);
+    let node = Arc::new(Running::start(&options).await?);
     let stop = async {
         tokio::select! {
             biased;

@@ -7,13 +7,13 @@ use std::{
 };
 
 use anyhow::Context;
-use sixbells::{Client, ClientConfig, Role};
+use sixbells::{Client, ClientConfig, Mode, Role};
 use tokio::{
     process::{Child, Command},
     signal::unix::{SignalKind, signal},
 };
 
-use crate::kv::Kv;
+use crate::{kv::Kv, links::Links};
 
 const NODES: u64 = 3;
 
@@ -48,18 +48,29 @@ pub(crate) struct Cluster {
     name: String,
     dir: PathBuf,
     port: u16,
+    mode: Mode,
+    pub(crate) links: Links,
     children: Vec<Option<Child>>,
 }
 
 impl Cluster {
     /// The name of a cluster in a directory of the user's stays the same from run to run.
-    pub(crate) fn start(dir: &Path, given_dir: bool, port: u16) -> anyhow::Result<Self> {
+    pub(crate) async fn start(
+        dir: &Path,
+        given_dir: bool,
+        port: u16,
+        mode: Mode,
+    ) -> anyhow::Result<Self> {
         anyhow::ensure!((1..u16::MAX - 6).contains(&port), "no six ports from {port} on");
         let name = match given_dir {
             true => "example".into(),
             false => format!("example-{}", std::process::id()),
         };
-        let mut cluster = Self { name, dir: dir.to_owned(), port, children: Vec::new() };
+        let (links, children) = (Links::default(), Vec::new());
+        let mut cluster = Self { name, dir: dir.to_owned(), port, mode, links, children };
+        if mode == Mode::Eventual {
+            cluster.links = Links::open(cluster.ids(), |id| cluster.addr(id)).await?;
+        }
         for id in 1..=NODES {
             let child = cluster.spawn(id)?;
             cluster.children.push(Some(child));
@@ -67,7 +78,7 @@ impl Cluster {
         Ok(cluster)
     }
 
-    pub(crate) fn ids(&self) -> impl Iterator<Item = u64> {
+    pub(crate) fn ids(&self) -> impl Iterator<Item = u64> + Clone + use<> {
         1..=NODES
     }
 
@@ -79,7 +90,7 @@ impl Cluster {
         self.ids().map(|id| self.addr(id)).collect()
     }
 
-    fn http(&self, id: u64) -> String {
+    pub(crate) fn http(&self, id: u64) -> String {
         format!("127.0.0.1:{}", u64::from(self.port) + NODES + id - 1)
     }
 
@@ -87,9 +98,12 @@ impl Cluster {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("node").args(["--id", &id.to_string(), "--cluster", &self.name]);
         command.arg("--dir").arg(self.dir.join(id.to_string()));
-        command.args(["--http", &self.http(id)]);
+        command.args(["--http", &self.http(id), "--mode", &self.mode.to_string()]);
         for peer in self.ids() {
             command.args(["--peer", &format!("{peer}={}", self.addr(peer))]);
+            if let Some(link) = self.links.between(id, peer) {
+                command.args(["--route", &format!("{peer}={link}")]);
+            }
         }
         // The pipe closes when this process ends, however it ends, and then so does the node.
         command.stdin(Stdio::piped()).kill_on_drop(true);
@@ -134,7 +148,8 @@ impl Cluster {
     }
 
     pub(crate) fn client_config(&self) -> ClientConfig {
-        ClientConfig { cluster: self.name.clone(), ..ClientConfig::default() }
+        let (cluster, mode) = (self.name.clone(), self.mode);
+        ClientConfig { cluster, mode, ..ClientConfig::default() }
     }
 
     /// Waits for a leader.
@@ -162,11 +177,17 @@ impl Cluster {
         leader.map(|(_, id)| id)
     }
 
+    /// A client of one node.
+    pub(crate) async fn client_of(&self, id: u64) -> anyhow::Result<Client<Kv>> {
+        Ok(Client::connect([self.addr(id)], self.client_config()).await?)
+    }
+
+    pub(crate) fn disks(&self) -> std::path::Display<'_> {
+        self.dir.display()
+    }
+
     fn introduce(&self, leader: u64) {
-        println!(
-            "\nThree nodes run; node {leader} leads. Their disks are in {}.",
-            self.dir.display()
-        );
+        println!("\nThree nodes run; node {leader} leads. Their disks are in {}.", self.disks());
         println!("Talk to any of them:\n");
         println!("  curl -X PUT -d hello {}/kv/greeting", self.http(1));
         println!("  curl {}/kv/greeting", self.http(2));

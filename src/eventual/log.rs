@@ -45,6 +45,21 @@ pub struct Author {
 /// Of each author, how many operations: those with sequences from 1 to that.
 pub type Vector = BTreeMap<Author, u64>;
 
+/// How a vector is written where it is a field: as pairs, for in JSON a key has to be a string.
+pub(super) mod pairs {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::{Author, Vector};
+
+    pub(crate) fn serialize<S: Serializer>(vector: &Vector, out: S) -> Result<S::Ok, S::Error> {
+        out.collect_seq(vector)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Vector, D::Error> {
+        Ok(Vec::<(Author, u64)>::deserialize(input)?.into_iter().collect())
+    }
+}
+
 /// One operation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Operation {

@@ -25,7 +25,13 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use super::{Eventual, digest::holds, log::Vector, replica::Replica, stamp::Stamp};
+use super::{
+    Eventual,
+    digest::holds,
+    log::{Vector, pairs},
+    replica::Replica,
+    stamp::Stamp,
+};
 use crate::{
     codec,
     error::Error,
@@ -42,6 +48,7 @@ use crate::{
 /// answers [`Error::NotYet`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Token {
+    #[serde(with = "pairs")]
     seen: Vector,
     stamp: Stamp,
 }

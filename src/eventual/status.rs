@@ -8,7 +8,10 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use super::{log::Vector, replica::Replica};
+use super::{
+    log::{Vector, pairs},
+    replica::Replica,
+};
 use crate::storage::Identity;
 
 /// What a replica knows of itself.
@@ -20,6 +23,7 @@ pub struct EventualStatus {
     /// The node's id.
     pub id: u64,
     /// Of each author, how many operations are in the state here.
+    #[serde(with = "pairs")]
     pub have: Vector,
     /// Operations whose place in the order is final.
     pub stable: u64,

@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use sixbells::{ClientConfig, Config, Doors, Error, Mode, Node, Token, runtime::TokioRuntime};
+use sixbells::{
+    ClientConfig, Config, Doors, Error, EventualStatus, Mode, Node, Token, runtime::TokioRuntime,
+};
 
 use crate::{
     cluster::Remains,
@@ -150,6 +152,21 @@ async fn a_session_goes_where_its_writes_are() {
     assert_eq!((status.id, status.tentative), (3, 0));
     assert_eq!(there.eventual_status_of("a:1").await.unwrap().id, 1);
     assert_eq!(there.eventual_status().await.unwrap().id, 3, "to look at another changes nothing");
+}
+
+/// A web service keeps its user's token in a cookie, and its operators look at a status as JSON, where
+/// the key of a map has to be a string.
+#[tokio::test]
+async fn a_token_and_a_status_can_be_written_as_json() {
+    let trio = Trio::start(Config::default()).await;
+    ready(&trio).await;
+    let mut session = trio.nodes[&1].session(Token::default());
+    session.read(()).await.unwrap();
+    let text = serde_json::to_string(session.token()).unwrap();
+    assert_eq!(serde_json::from_str::<Token>(&text).unwrap(), *session.token());
+    let status = trio.nodes[&1].status();
+    let text = serde_json::to_string(&status).unwrap();
+    assert_eq!(serde_json::from_str::<EventualStatus>(&text).unwrap(), status);
 }
 
 /// Who is asked in the wrong mode would promise what it cannot keep, or keep less than is believed.
