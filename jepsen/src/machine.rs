@@ -1,4 +1,4 @@
-//! The state machine that the workloads run against: registers and one set, replicated by sixbells.
+//! The state machine that the workloads run against: one of each kind of object, replicated by sixbells.
 //!
 //! Owns [`Workbench`]. In go the commands and queries of all workloads, out come their answers, and
 //! a [`Digest`] by which replicas are compared after a run.
@@ -12,15 +12,21 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use imbl::{OrdMap, OrdSet};
+use imbl::{OrdMap, OrdSet, Vector};
 use serde::{Deserialize, Serialize};
 use sixbells::StateMachine;
 
-/// Registers by key, and a set.
+use crate::bank::{self, Bank};
+
+/// Registers, counters, lists and locks by key, a set and a bank.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Workbench {
     registers: OrdMap<i64, i64>,
+    counters: OrdMap<i64, i64>,
+    lists: OrdMap<i64, Vector<i64>>,
+    locks: OrdMap<i64, i64>,
     set: OrdSet<i64>,
+    bank: Bank,
     applied: u64,
 }
 
@@ -47,6 +53,36 @@ pub enum Command {
     },
     /// Adds an element to the set.
     Add(i64),
+    /// Adds to a counter. Answers nothing of it, so that the order does not matter.
+    Increment {
+        /// The counter.
+        key: i64,
+        /// How much.
+        by: i64,
+    },
+    /// Appends to a list.
+    Append {
+        /// The list.
+        key: i64,
+        /// The element.
+        value: i64,
+    },
+    /// Takes a lock that nobody holds.
+    Acquire {
+        /// The lock.
+        key: i64,
+        /// Who holds it from now on.
+        owner: i64,
+    },
+    /// Gives a lock back.
+    Release {
+        /// The lock.
+        key: i64,
+        /// Who must hold it.
+        owner: i64,
+    },
+    /// Does something at the bank.
+    Bank(bank::Command),
 }
 
 /// What a [`Command`] answers.
@@ -54,8 +90,10 @@ pub enum Command {
 pub enum Response {
     /// It was done.
     Done,
-    /// A compare-and-set found this instead, and changed nothing.
+    /// A compare-and-set, or who wanted a lock, found this instead, and changed nothing.
     Found(Option<i64>),
+    /// What the bank says.
+    Bank(bank::Response),
 }
 
 /// Asks a [`Workbench`].
@@ -65,6 +103,14 @@ pub enum Query {
     Register(i64),
     /// The elements of the set.
     Set,
+    /// What a counter counted to.
+    Count(i64),
+    /// The elements of a list.
+    List(i64),
+    /// Who holds a lock.
+    Holder(i64),
+    /// Something about the bank.
+    Bank(bank::Query),
     /// All of the state, in short.
     Digest,
 }
@@ -76,6 +122,14 @@ pub enum Answer {
     Register(Option<i64>),
     /// The elements, ascending.
     Set(Vec<i64>),
+    /// What a counter counted to.
+    Count(i64),
+    /// The elements, in the order of their appends.
+    List(Vec<i64>),
+    /// Who holds a lock.
+    Holder(Option<i64>),
+    /// How much money.
+    Money(u64),
     /// All of the state, in short.
     Digest(Digest),
 }
@@ -87,6 +141,26 @@ pub struct Digest {
     pub applied: u64,
     /// A hash of what it holds. Comparable within one build of this program only.
     pub hash: u64,
+}
+
+impl Workbench {
+    /// The bank, for what must hold of it.
+    pub fn bank(&self) -> &Bank {
+        &self.bank
+    }
+
+    /// Takes a lock, or gives it back, if `before` holds it.
+    fn hand_over(&mut self, key: i64, before: Option<i64>, after: Option<i64>) -> Response {
+        let found = self.locks.get(&key).copied();
+        if found != before {
+            return Response::Found(found);
+        }
+        match after {
+            Some(owner) => self.locks.insert(key, owner),
+            None => self.locks.remove(&key),
+        };
+        Response::Done
+    }
 }
 
 impl StateMachine for Workbench {
@@ -112,6 +186,11 @@ impl StateMachine for Workbench {
             Command::Add(element) => {
                 self.set.insert(element);
             }
+            Command::Increment { key, by } => *self.counters.entry(key).or_insert(0) += by,
+            Command::Append { key, value } => self.lists.entry(key).or_default().push_back(value),
+            Command::Acquire { key, owner } => return self.hand_over(key, None, Some(owner)),
+            Command::Release { key, owner } => return self.hand_over(key, Some(owner), None),
+            Command::Bank(command) => return Response::Bank(self.bank.apply(command)),
         }
         Response::Done
     }
@@ -120,11 +199,16 @@ impl StateMachine for Workbench {
         match query {
             Query::Register(key) => Answer::Register(self.registers.get(&key).copied()),
             Query::Set => Answer::Set(self.set.iter().copied().collect()),
+            Query::Count(key) => Answer::Count(self.counters.get(&key).copied().unwrap_or(0)),
+            Query::List(key) => {
+                Answer::List(self.lists.get(&key).into_iter().flatten().copied().collect())
+            }
+            Query::Holder(key) => Answer::Holder(self.locks.get(&key).copied()),
+            Query::Bank(query) => Answer::Money(self.bank.query(query)),
             Query::Digest => {
                 // Not `RandomState`: the hasher's keys must be the same in every process.
                 let mut hasher = DefaultHasher::new();
-                self.registers.hash(&mut hasher);
-                self.set.hash(&mut hasher);
+                sixbells::encode(self).hash(&mut hasher);
                 Answer::Digest(Digest { applied: self.applied, hash: hasher.finish() })
             }
         }
@@ -161,5 +245,34 @@ mod tests {
         assert_ne!(digest(&[write(1)]), digest(&[write(1), write(1)]));
         assert_ne!(digest(&[Command::Add(1)]), digest(&[Command::Add(2)]));
         assert_ne!(digest(&[Command::Nothing]), digest(&[]));
+        let append = |key| Command::Append { key, value: 1 };
+        assert_ne!(digest(&[append(1)]), digest(&[append(2)]));
+    }
+
+    #[test]
+    fn a_lock_has_one_holder_who_alone_gives_it_back() {
+        let mut bench = Workbench::default();
+        let (acquire, release) = (
+            |owner| Command::Acquire { key: 1, owner },
+            |owner| Command::Release { key: 1, owner },
+        );
+        assert_eq!(bench.apply(acquire(7)), Response::Done);
+        assert_eq!(bench.apply(acquire(8)), Response::Found(Some(7)));
+        assert_eq!(bench.apply(release(8)), Response::Found(Some(7)));
+        assert_eq!(bench.query(Query::Holder(1)), Answer::Holder(Some(7)));
+        assert_eq!(bench.apply(release(7)), Response::Done);
+        assert_eq!(bench.apply(acquire(8)), Response::Done);
+    }
+
+    #[test]
+    fn counters_add_up_and_lists_keep_their_order() {
+        let mut bench = Workbench::default();
+        for (by, value) in [(2, 9), (3, 8)] {
+            bench.apply(Command::Increment { key: 1, by });
+            bench.apply(Command::Append { key: 1, value });
+        }
+        assert_eq!(bench.query(Query::Count(1)), Answer::Count(5));
+        assert_eq!(bench.query(Query::List(1)), Answer::List(vec![9, 8]));
+        assert_eq!(bench.query(Query::List(2)), Answer::List(vec![]));
     }
 }

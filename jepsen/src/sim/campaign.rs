@@ -25,7 +25,7 @@ use super::{
     bug::Planted,
     fault::Kind,
     plan::{Frame, Plan},
-    run::Outcome,
+    run::{Outcome, run},
     seeds, shrink,
     workload::Workload,
 };
@@ -132,7 +132,7 @@ impl Case {
     /// Carries it out.
     pub fn run(&self, log: Option<Box<dyn FnMut(String)>>) -> Outcome {
         let planted = self.planted.as_deref().and_then(Planted::named);
-        self.workload.run(&self.plan, planted.map(|planted| planted.bug), log)
+        run(&self.plan, &self.workload.suite(), planted.map(|planted| planted.bug), log)
     }
 
     /// The same without the bug.

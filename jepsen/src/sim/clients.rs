@@ -12,12 +12,12 @@
 use std::{sync::Arc, time::Duration};
 
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
-use sixbells::{Client, ClientConfig, Error, StateMachine, runtime::AsyncRuntime};
+use sixbells::{Client, ClientConfig, Error, Mode, StateMachine, Token, runtime::AsyncRuntime};
 
 use super::{
     End, Host, SimRuntime,
     cluster::{self, Cluster},
-    plan::Plan,
+    plan::{Manner, Plan},
     record::{Op, Record, Told},
     subject::{Answer, Numbered, Question, Subject},
     suite::Generator,
@@ -31,23 +31,80 @@ pub(super) const CLIENTS: Host = 1_000;
 pub(super) struct Clients<S: StateMachine> {
     cluster: Arc<Cluster<S>>,
     record: Record<S>,
+    mode: Mode,
     last: Host,
+}
+
+/// One client, and how it chooses nodes.
+pub(super) struct Caller<S: StateMachine> {
+    pub(super) host: Host,
+    manner: Manner,
+    /// By node: one that asks it before the others.
+    clients: Vec<(Host, Client<Subject<S>>)>,
+    /// Which of them is next.
+    at: usize,
+    token: Token,
 }
 
 impl<S: StateMachine> Clone for Clients<S> {
     fn clone(&self) -> Self {
-        let Self { cluster, record, last } = self;
-        Self { cluster: cluster.clone(), record: record.clone(), last: *last }
+        let Self { cluster, record, mode, last } = self;
+        Self { cluster: cluster.clone(), record: record.clone(), mode: *mode, last: *last }
+    }
+}
+
+impl<S: StateMachine> Caller<S> {
+    fn roam(&mut self, rng: &mut SmallRng) {
+        if self.manner != Manner::Sticky {
+            self.at = rng.random_range(0..self.clients.len());
+        }
+    }
+
+    async fn write(
+        &mut self,
+        command: Numbered<S>,
+        key: Option<Vec<u8>>,
+    ) -> Result<S::Response, Error> {
+        let (_, client) = &self.clients[self.at];
+        match key {
+            Some(key) => client.write_once(key, command).await,
+            None if self.manner == Manner::Session => {
+                let mut session = client.session(self.token.clone());
+                let written = session.write(command).await;
+                self.token = session.token().clone();
+                written
+            }
+            None => client.write(command).await,
+        }
+    }
+
+    async fn read(&mut self, query: S::Query) -> Result<S::Answer, Error> {
+        let (_, client) = &self.clients[self.at];
+        let question = Question::Machine(query);
+        let answer = if self.manner == Manner::Session {
+            let mut session = client.session(self.token.clone());
+            let answer = session.read(question).await;
+            self.token = session.token().clone();
+            answer?
+        } else {
+            client.read(question).await?
+        };
+        match answer {
+            Answer::Machine(answer) => Ok(answer),
+            Answer::Summary { .. } | Answer::Order(_) => {
+                Err(Error::Unknown("a strange answer".into()))
+            }
+        }
     }
 }
 
 impl<S: StateMachine> Clients<S> {
-    pub(super) fn new(cluster: Arc<Cluster<S>>, record: Record<S>) -> Self {
-        Self { cluster, record, last: CLIENTS }
+    pub(super) fn new(cluster: Arc<Cluster<S>>, record: Record<S>, mode: Mode) -> Self {
+        Self { cluster, record, mode, last: CLIENTS }
     }
 
-    /// A new client on a host of its own, which knows these nodes.
-    pub(super) fn client(&mut self, nodes: &[Host]) -> (Client<Subject<S>>, Host) {
+    /// A new client on a host of its own, which knows these nodes and asks the first one first.
+    pub(super) fn client(&mut self, nodes: &[Host], manner: Manner) -> Caller<S> {
         self.last += 1;
         let host = self.last;
         world::boot(host);
@@ -55,12 +112,27 @@ impl<S: StateMachine> Clients<S> {
         let transport = self.cluster.network.client(host, name, cluster::CLUSTER);
         let config = ClientConfig {
             cluster: cluster::CLUSTER.to_owned(),
+            mode: self.mode,
             deadline: Duration::from_secs(4),
             ..ClientConfig::default()
         };
-        let addrs = nodes.iter().map(|node| cluster::address(*node));
-        let client = Client::with_transport::<SimRuntime>(transport, addrs, config);
-        (client.unwrap_or_else(|error| unreachable!("the settings of a client: {error}")), host)
+        let (manner, first) = match (manner, self.mode) {
+            (Manner::Sticky, _) => (manner, 1),
+            // Strong mode needs no tokens.
+            (Manner::Session, Mode::Strong) => (Manner::Roaming, nodes.len()),
+            (Manner::Roaming | Manner::Session, _) => (manner, nodes.len()),
+        };
+        let client = |first: usize| {
+            let turned = nodes.iter().cycle().skip(first).take(nodes.len());
+            let addrs = turned.map(|node| cluster::address(*node));
+            let (transport, config) = (transport.clone(), config.clone());
+            let client = Client::with_transport::<SimRuntime>(transport, addrs, config);
+            let client =
+                client.unwrap_or_else(|error| unreachable!("the settings of a client: {error}"));
+            (nodes[first], client)
+        };
+        let clients = (0..first).map(client).collect();
+        Caller { host, manner, clients, at: 0, token: Token::default() }
     }
 
     /// Whether every operation has ended.
@@ -68,42 +140,44 @@ impl<S: StateMachine> Clients<S> {
         self.record.under_way() == 0
     }
 
-    /// Sends operations until the time is over. Returns the client's host.
+    /// Lets one of the plan's clients send operations until the time is over. Returns its host.
     pub(super) fn send(
         &mut self,
+        number: u64,
         generator: Box<dyn Generator<S>>,
         plan: &Plan,
         until: Duration,
     ) -> Host {
-        let nodes: Vec<Host> = (1..=plan.nodes).collect();
-        let (client, host) = self.client(&nodes);
+        let mut nodes: Vec<Host> = (1..=plan.nodes).collect();
+        if plan.roaming {
+            nodes.rotate_left(usize::try_from(number % plan.nodes).unwrap_or(0));
+        }
+        let caller = self.client(&nodes, plan.manner(number));
+        let host = caller.host;
         let (clients, plan) = (self.clone(), plan.clone());
-        world::spawn_on(
-            host,
-            async move { clients.work(client, host, generator, plan, until).await },
-        );
+        world::spawn_on(host, async move { clients.work(caller, generator, plan, until).await });
         host
     }
 
     async fn work(
         self,
-        client: Client<Subject<S>>,
-        host: Host,
+        mut caller: Caller<S>,
         mut generator: Box<dyn Generator<S>>,
         plan: Plan,
         until: Duration,
     ) {
         let mut rng = world::draw(Stream::Load, |rng| SmallRng::seed_from_u64(rng.random()));
-        let mut process = host;
+        let mut process = caller.host;
         for _ in 0..plan.operations {
             SimRuntime::sleep(rng.random_range(Duration::ZERO..=plan.think)).await;
             if world::now() >= until {
                 return;
             }
+            caller.roam(&mut rng);
             let op = generator.next(&mut rng);
             let keyed = plan.keyed > 0 && rng.random_range(0..plan.keyed) == 0;
             let key = keyed.then(|| rng.random::<u128>().to_be_bytes().to_vec());
-            match self.perform(&client, host, process, op.clone(), key).await {
+            match self.perform(&mut caller, process, op.clone(), key).await {
                 (_, Some(told)) => generator.observe(&op, &told),
                 (End::Info, None) => process += CLIENTS,
                 (End::Ok | End::Fail, None) => {}
@@ -114,26 +188,19 @@ impl<S: StateMachine> Clients<S> {
     /// Does one thing. Returns how it ended, and what the client was told.
     pub(super) async fn perform(
         &self,
-        client: &Client<Subject<S>>,
-        host: Host,
+        caller: &mut Caller<S>,
         process: u64,
         op: Op<S>,
         key: Option<Vec<u8>>,
     ) -> (End, Option<Told<S>>) {
-        let number = self.record.invoke(host, process, op.clone());
+        let (node, _) = caller.clients[caller.at];
+        let (host, asked) = (caller.host, (node, caller.manner));
+        let number = self.record.invoke(host, process, op.clone(), asked);
         let result = match op {
             Op::Write(command) => {
-                let command = Numbered { number, command };
-                match key {
-                    Some(key) => client.write_once(key, command).await.map(Told::Response),
-                    None => client.write(command).await.map(Told::Response),
-                }
+                caller.write(Numbered { number, command }, key).await.map(Told::Response)
             }
-            Op::Read(query) => match client.read(Question::Machine(query)).await {
-                Ok(Answer::Machine(answer)) => Ok(Told::Answer(answer)),
-                Ok(Answer::Summary { .. }) => Err(Error::Unknown("a strange answer".into())),
-                Err(error) => Err(error),
-            },
+            Op::Read(query) => caller.read(query).await.map(Told::Answer),
         };
         let told = result.as_ref().ok().cloned();
         (self.record.complete(host, number, result), told)

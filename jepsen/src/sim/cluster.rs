@@ -19,8 +19,7 @@ use std::{
 };
 
 use sixbells::{
-    Builder, Doors, Node, StartError, StateMachine, Status, runtime::AsyncRuntime,
-    storage::Identity, transport::Transport,
+    Builder, EventualStatus, Mode, Node, StartError, StateMachine, Status, runtime::AsyncRuntime,
 };
 use tokio::sync::oneshot;
 
@@ -28,9 +27,9 @@ use super::{
     Host, Observation, SimRuntime,
     bug::Bug,
     disk::SimDisk,
-    log::SimLog,
     network::{Links, SimNetwork},
     plan::Plan,
+    process::{Running, doors},
     subject::{Answer, Question, Subject},
     world,
 };
@@ -39,9 +38,6 @@ use super::{
 pub const CLUSTER: &str = "simulated";
 /// How long the operator waits for what was asked of a node.
 const PATIENCE: Duration = Duration::from_secs(8);
-
-/// A node that runs.
-type Running<S> = Arc<Node<Subject<S>>>;
 
 /// One host with its disk.
 struct Server<S: StateMachine> {
@@ -82,20 +78,6 @@ impl<S: StateMachine> fmt::Debug for Cluster<S> {
 /// Where a node listens.
 pub fn address(node: Host) -> String {
     format!("node-{node}:1")
-}
-
-/// What a node on this host sees of the world.
-fn doors(
-    node: Host,
-    disk: SimDisk,
-    network: SimNetwork,
-    bug: Option<Bug>,
-) -> Result<Doors, StartError> {
-    let log = Arc::new(SimLog::open(node, &disk, bug.and_then(Bug::of_log))?);
-    let transport = Box::new(move |identity: &Identity| -> Arc<dyn Transport> {
-        network.node(node, address(node), identity)
-    });
-    Ok(Doors { disk: Arc::new(disk), log, transport })
 }
 
 impl<S: StateMachine> Cluster<S> {
@@ -221,10 +203,11 @@ impl<S: StateMachine> Cluster<S> {
         world::boot(node);
         disk.boot();
         let (builder, network, bug) = (self.builder(node), self.network.clone(), self.bug);
+        let mode = self.plan.mode;
         let (sender, receiver) = oneshot::channel();
         world::spawn_on(node, async move {
             let started = match doors(node, disk, network, bug) {
-                Ok(doors) => builder.start_with::<SimRuntime>(doors).await,
+                Ok(doors) => Running::start(builder, doors, mode).await,
                 Err(error) => Err(error),
             };
             drop(sender.send(started));
@@ -237,7 +220,7 @@ impl<S: StateMachine> Cluster<S> {
         self: &Arc<Self>,
         node: Host,
         life: u64,
-        started: Option<Result<Node<Subject<S>>, StartError>>,
+        started: Option<Result<Running<S>, StartError>>,
     ) {
         let running = {
             let mut servers = self.lock();
@@ -249,7 +232,6 @@ impl<S: StateMachine> Cluster<S> {
                 server.starting = false;
                 match started {
                     Some(Ok(running)) => {
-                        let running = Arc::new(running);
                         server.running = Some(running.clone());
                         Some(Ok(running))
                     }
@@ -350,7 +332,7 @@ impl<S: StateMachine> Cluster<S> {
             // That it stops now is what was asked for.
             server.life += 1;
         }
-        let ended = self.ask(node, |running| async move { running.shutdown().await }).await;
+        let ended = self.ask_any(node, |running| async move { running.shutdown().await }).await;
         self.kill(node, until);
         ended.is_some() || !runs
     }
@@ -392,8 +374,23 @@ impl<S: StateMachine> Cluster<S> {
         }
     }
 
-    /// Asks something of a node, on its host. `None` if the node does not run, or not for long enough.
-    pub async fn ask<T, A>(&self, node: Host, ask: impl FnOnce(Running<S>) -> A) -> Option<T>
+    /// Asks something of a node in strong mode, on its host. `None` if it does not run, or not for long
+    /// enough.
+    pub async fn ask<T, A>(
+        &self,
+        node: Host,
+        ask: impl FnOnce(Arc<Node<Subject<S>>>) -> A,
+    ) -> Option<T>
+    where
+        T: Send + 'static,
+        A: Future<Output = T> + Send + 'static,
+    {
+        let strong = self.running(node)?.strong()?;
+        self.ask_any(node, |_running| ask(strong)).await
+    }
+
+    /// The same in either mode.
+    pub async fn ask_any<T, A>(&self, node: Host, ask: impl FnOnce(Running<S>) -> A) -> Option<T>
     where
         T: Send + 'static,
         A: Future<Output = T> + Send + 'static,
@@ -405,27 +402,57 @@ impl<S: StateMachine> Cluster<S> {
         SimRuntime::timeout(PATIENCE, receiver).await.ok()?.ok()
     }
 
-    /// How a node is.
-    pub fn status(&self, node: Host) -> Option<Status> {
+    fn look<T>(&self, node: Host, look: impl FnOnce(&Running<S>) -> Option<T>) -> Option<T> {
         let running = self.running(node)?;
-        let status = world::on(node, || running.status());
+        let seen = world::on(node, || look(&running));
         world::on(node, || drop(running));
-        Some(status)
+        seen
+    }
+
+    /// How a node in strong mode is.
+    pub fn status(&self, node: Host) -> Option<Status> {
+        self.look(node, Running::status)
+    }
+
+    /// How a node in eventual mode is.
+    pub fn eventual_status(&self, node: Host) -> Option<EventualStatus> {
+        self.look(node, Running::eventual_status)
+    }
+
+    /// Whether a node runs.
+    pub fn is_up(&self, node: Host) -> bool {
+        self.lock().get(&node).is_some_and(|server| server.running.is_some())
     }
 
     /// What a node's state is, in short: position, hash of the commands, the machine encoded.
     pub async fn summary(&self, node: Host) -> Option<(u64, u64, Vec<u8>)> {
-        let answer = self.ask(node, |running| async move {
-            running.handle().read_local(Question::Summary).await
-        });
-        match answer.await? {
-            Ok(Answer::Summary { position, chain, machine }) => Some((position, chain, machine)),
-            Ok(Answer::Machine(_)) | Err(_) => None,
+        match self.question(node, Question::Summary).await? {
+            Answer::Summary { position, chain, machine } => Some((position, chain, machine)),
+            Answer::Machine(_) | Answer::Order(_) => None,
         }
     }
 
-    /// The leader, by the word of the one in the highest term.
+    /// The commands that made a node's state, in their order.
+    pub async fn order(&self, node: Host) -> Option<Vec<u64>> {
+        match self.question(node, Question::Order).await? {
+            Answer::Order(order) => Some(order),
+            Answer::Machine(_) | Answer::Summary { .. } => None,
+        }
+    }
+
+    async fn question(&self, node: Host, question: Question<S>) -> Option<Answer<S>> {
+        let answer = self
+            .ask_any(node, |running| async move { running.handle().read_local(question).await })
+            .await;
+        answer?.ok()
+    }
+
+    /// The leader, by the word of the one in the highest term. Where nobody leads, the first that runs
+    /// stands in for it: what befalls a leader has to befall somebody.
     pub fn leader(&self) -> Option<Host> {
+        if self.plan.mode == Mode::Eventual {
+            return self.wanted().into_iter().find(|node| self.is_up(*node));
+        }
         let statuses = self.wanted().into_iter().filter_map(|node| self.status(node));
         let leads = statuses.filter(|status| status.leader == Some(status.id));
         leads.max_by_key(|status| status.term).map(|status| status.id)

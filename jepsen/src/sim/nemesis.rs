@@ -25,13 +25,25 @@ use super::{
 };
 use crate::nemesis::Link;
 
-/// Carries all steps out, each at its time after `start`, and returns when the last has ended.
+/// A fault that was carried out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Episode {
+    /// What it was.
+    pub fault: Fault,
+    /// From when, since the run began.
+    pub from: Duration,
+    /// Until when.
+    pub until: Duration,
+}
+
+/// Carries all steps out, each at its time after `start`, and returns when the last has ended, with
+/// those that found somebody to hit.
 pub async fn run<S: StateMachine>(
     cluster: &Arc<Cluster<S>>,
     steps: &[Step],
     start: Duration,
     clients: &[Host],
-) {
+) -> Vec<Episode> {
     let mut under_way = Vec::new();
     for step in steps {
         SimRuntime::sleep((start + step.at).saturating_sub(world::now())).await;
@@ -39,15 +51,20 @@ pub async fn run<S: StateMachine>(
         under_way.push(SimRuntime::spawn(async move {
             let Step { lasting, fault, .. } = step;
             world::trace("fault", world::digest(fault.kind()), || format!("{fault:?}"));
-            if carry_out(&cluster, &fault, lasting, &clients).await.is_some() {
-                world::reach(fault.kind().reached());
-            }
+            let from = world::now();
+            carry_out(&cluster, &fault, lasting, &clients).await?;
+            world::reach(fault.kind().reached());
+            // What is down stays so for the time that was given, whatever the call waited for.
+            let until = world::now().max(from + lasting);
+            Some(Episode { fault, from, until })
         }));
     }
+    let mut episodes = Vec::new();
     for step in under_way {
         // A step that panicked was noted by the world.
-        drop(step.await);
+        episodes.extend(step.await.ok().flatten());
     }
+    episodes
 }
 
 /// Mends everything.
@@ -69,7 +86,7 @@ fn target<S: StateMachine>(cluster: &Cluster<S>, whom: Whom) -> Option<Host> {
         Whom::Leader => leader,
         Whom::Follower(number) => {
             let mut others = cluster.wanted();
-            others.retain(|node| Some(*node) != leader && cluster.status(*node).is_some());
+            others.retain(|node| Some(*node) != leader && cluster.is_up(*node));
             let at = usize::try_from(number).ok()?.checked_rem(others.len())?;
             others.get(at).copied()
         }

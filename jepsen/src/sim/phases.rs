@@ -1,7 +1,7 @@
 //! The phases of a run: start, trouble, healing, calm.
 //!
-//! In: a plan and a suite. Out: what all replicas hold in the end, or what a healed cluster did not do
-//! in time.
+//! In: a plan and a suite. Out: an [`End`], what all replicas hold and what befell them, or what a healed
+//! cluster did not do in time.
 //!
 //! Invariants
 //! - nothing breaks before the cluster is set up and after it is healed;
@@ -12,16 +12,17 @@
 use std::{sync::Arc, time::Duration};
 
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
-use sixbells::{StateMachine, runtime::AsyncRuntime};
+use sixbells::{Mode, StateMachine, runtime::AsyncRuntime};
 
 use super::{
     End, Host, Replica, SimRuntime,
     bug::Bug,
-    clients::{CLIENTS, Clients},
+    clients::{CLIENTS, Caller, Clients},
     cluster::Cluster,
+    convergence,
     fault::Fault,
-    nemesis::{self, Outcome},
-    plan::Plan,
+    nemesis::{self, Episode, Outcome},
+    plan::{Manner, Plan},
     record::{Op, Record},
     suite::Suite,
     world::{self, Stream},
@@ -31,13 +32,28 @@ use super::{
 /// election takes a second or two; a node that comes back may have to fetch a snapshot piece by piece.
 pub(super) const LIVENESS_MAX: Duration = Duration::from_secs(40);
 
+/// What a run has come to.
+#[derive(Clone, Debug, Default)]
+pub struct Rest {
+    /// What each replica holds.
+    pub replicas: Vec<Replica>,
+    /// The commands that made the replicas' state, in their order, where no log shows it.
+    pub order: Vec<u64>,
+    /// What befell the cluster.
+    pub episodes: Vec<Episode>,
+    /// When all faults had been healed.
+    pub healed: Duration,
+    /// How long it took from then until all replicas held the same.
+    pub converged: Duration,
+}
+
 /// All phases. `Err` says what a healed cluster did not do in time.
 pub(super) async fn phases<S: StateMachine>(
     plan: &Plan,
     suite: &Suite<S>,
     bug: Option<Bug>,
     record: &Record<S>,
-) -> Result<Vec<Replica>, String> {
+) -> Result<Rest, String> {
     let cluster = Cluster::<S>::new(plan, bug);
     let starts: Vec<_> = (1..=plan.nodes)
         .map(|node| {
@@ -49,22 +65,37 @@ pub(super) async fn phases<S: StateMachine>(
         drop(start.await);
     }
     world::spawn_on(world::HARNESS, cluster.clone().supervise());
-    let mut clients = Clients::new(cluster.clone(), record.clone());
+    let mut clients = Clients::new(cluster.clone(), record.clone(), plan.mode);
     set_up(&mut clients, suite, plan).await?;
+    if plan.mode == Mode::Eventual {
+        eventually("the nodes did not agree on what was set up", async || {
+            convergence::reached(&cluster).await
+        })
+        .await?;
+    }
     let start = world::now();
     let until = start + plan.active;
-    let hosts: Vec<Host> =
-        (0..plan.clients).map(|_| clients.send((suite.generator)(), plan, until)).collect();
-    nemesis::run(&cluster, &plan.steps, start, &hosts).await;
+    let hosts: Vec<Host> = (0..plan.clients)
+        .map(|client| clients.send(client, (suite.generator)(), plan, until))
+        .collect();
+    let episodes = nemesis::run(&cluster, &plan.steps, start, &hosts).await;
     SimRuntime::sleep(until.saturating_sub(world::now())).await;
     nemesis::heal(&cluster, &plan.links);
     world::trace("healed", 0, String::new);
-    let replicas = calm(&cluster, plan, suite, &mut clients).await?;
+    let healed = world::now();
+    let rest = match plan.mode {
+        Mode::Strong => {
+            let replicas = calm(&cluster, plan, suite, &mut clients).await?;
+            Rest { replicas, ..Rest::default() }
+        }
+        Mode::Eventual => rest(&cluster, plan, suite, &mut clients).await?,
+    };
+    last_reads(&cluster, suite, &mut clients).await?;
     for node in cluster.all() {
         world::kill(node);
         cluster.network.unplug(node);
     }
-    Ok(replicas)
+    Ok(Rest { episodes, healed, ..rest })
 }
 
 /// What must be there before anything breaks.
@@ -74,18 +105,81 @@ async fn set_up<S: StateMachine>(
     plan: &Plan,
 ) -> Result<(), String> {
     let nodes: Vec<Host> = (1..=plan.nodes).collect();
-    let (client, host) = clients.client(&nodes);
+    let mut caller = clients.client(&nodes, Manner::Sticky);
     for command in &suite.setup {
-        let mut process = host;
-        eventually("the cluster was not set up", async || {
-            process += CLIENTS;
-            let op = Op::Write(command.clone());
-            let (end, _) = clients.perform(&client, host, process, op, None).await;
-            (end == End::Ok).then_some(())
-        })
-        .await?;
+        let op = Op::Write(command.clone());
+        until_done(clients, &mut caller, &op, "the cluster was not set up").await?;
     }
     Ok(())
+}
+
+/// Does one thing again and again, until it is done.
+async fn until_done<S: StateMachine>(
+    clients: &Clients<S>,
+    caller: &mut Caller<S>,
+    op: &Op<S>,
+    otherwise: &str,
+) -> Result<(), String> {
+    let mut process = caller.host;
+    eventually(otherwise, async || {
+        process += CLIENTS;
+        let (end, _) = clients.perform(caller, process, op.clone(), None).await;
+        (end == End::Ok).then_some(())
+    })
+    .await
+}
+
+/// What the suite asks in the end, through each node.
+async fn last_reads<S: StateMachine>(
+    cluster: &Cluster<S>,
+    suite: &Suite<S>,
+    clients: &mut Clients<S>,
+) -> Result<(), String> {
+    let mut nodes = cluster.wanted();
+    nodes.retain(|node| cluster.is_up(*node));
+    for _ in 0..nodes.len() {
+        let mut caller = clients.client(&nodes, Manner::Sticky);
+        for query in &suite.last {
+            let op = Op::Read(query.clone());
+            until_done(clients, &mut caller, &op, "a last read did not succeed").await?;
+        }
+        nodes.rotate_left(1);
+    }
+    Ok(())
+}
+
+/// The liveness phase in eventual mode: all run, one of them accepts a write, and all hold the same.
+async fn rest<S: StateMachine>(
+    cluster: &Arc<Cluster<S>>,
+    plan: &Plan,
+    suite: &Suite<S>,
+    clients: &mut Clients<S>,
+) -> Result<Rest, String> {
+    let healed = world::now();
+    eventually("a node does not run", async || {
+        cluster.wanted().into_iter().all(|node| cluster.is_up(node)).then_some(())
+    })
+    .await?;
+    eventually("a client still waits for an answer", async || clients.idle().then_some(())).await?;
+    let agree = "the replicas do not hold the same";
+    eventually(agree, async || convergence::reached(cluster).await).await?;
+    let converged = world::now() - healed;
+    let mut fresh = (suite.generator)();
+    let mut nodes: Vec<Host> = (1..=plan.nodes).collect();
+    eventually("no fresh write succeeded", async || {
+        // One whose clock is far ahead of the others' accepts none.
+        nodes.rotate_left(1);
+        let mut caller = clients.client(&nodes, Manner::Sticky);
+        let mut rng = world::draw(Stream::Load, |rng| SmallRng::seed_from_u64(rng.random()));
+        let op = fresh.next(&mut rng);
+        let write = matches!(op, Op::Write(_));
+        let process = caller.host;
+        let (end, _) = clients.perform(&mut caller, process, op, None).await;
+        (end == End::Ok && write).then_some(())
+    })
+    .await?;
+    let (order, replicas) = eventually(agree, async || convergence::reached(cluster).await).await?;
+    Ok(Rest { replicas, order, converged, ..Rest::default() })
 }
 
 /// Waits for something that a healed cluster does.
@@ -130,13 +224,13 @@ async fn calm<S: StateMachine>(
             .await?;
     }
     let mut fresh = (suite.generator)();
-    let (client, host) = clients.client(&cluster.wanted());
+    let mut caller = clients.client(&cluster.wanted(), Manner::Sticky);
     eventually("no fresh write succeeded", async || {
         let mut rng = world::draw(Stream::Load, |rng| SmallRng::seed_from_u64(rng.random()));
         let op = fresh.next(&mut rng);
         let write = matches!(op, Op::Write(_));
-        let process = host + world::now().as_secs();
-        let (end, _) = clients.perform(&client, host, process, op, None).await;
+        let process = caller.host + world::now().as_secs();
+        let (end, _) = clients.perform(&mut caller, process, op, None).await;
         (end == End::Ok && write).then_some(())
     })
     .await?;

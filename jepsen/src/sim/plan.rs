@@ -18,7 +18,7 @@ use std::{ops::Range, time::Duration};
 
 use rand::{RngExt, SeedableRng, rngs::SmallRng, seq::IndexedRandom};
 use serde::{Deserialize, Serialize};
-use sixbells::Config;
+use sixbells::{Config, Mode};
 
 use super::{
     fault::{Fault, Kind},
@@ -41,6 +41,12 @@ pub struct Step {
 pub struct Plan {
     /// Decides everything random in the run itself.
     pub seed: u64,
+    /// What the cluster promises.
+    #[serde(default)]
+    pub mode: Mode,
+    /// Whether clients differ in how they choose nodes: see [`Manner`].
+    #[serde(default)]
+    pub roaming: bool,
     /// The initial voters: nodes 1 to this.
     pub nodes: u64,
     /// How many clients.
@@ -94,9 +100,24 @@ pub struct Limits {
     pub in_flight_max: usize,
 }
 
+/// How a client chooses the nodes that it asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Manner {
+    /// One node first, the others if that cannot be reached.
+    Sticky,
+    /// Another for each operation.
+    Roaming,
+    /// The same, but carrying a token of what it has seen, in eventual mode.
+    Session,
+}
+
 /// What a test asks of its plans.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Frame {
+    /// What the cluster promises.
+    pub mode: Mode,
+    /// Whether clients differ in how they choose nodes.
+    pub roaming: bool,
     /// How many nodes, to choose from.
     pub nodes: Vec<u64>,
     /// How many clients, at most.
@@ -112,6 +133,8 @@ pub struct Frame {
 impl Default for Frame {
     fn default() -> Self {
         Self {
+            mode: Mode::Strong,
+            roaming: false,
             nodes: vec![1, 2, 3, 3, 3, 4, 5, 5, 7],
             clients: 6,
             active: Duration::from_secs(15),
@@ -140,6 +163,8 @@ impl Plan {
         let sync = [millis(1), millis(3), millis(8)];
         let mut plan = Self {
             seed,
+            mode: frame.mode,
+            roaming: frame.roaming,
             nodes,
             clients: rng.random_range(1..=frame.clients.max(1)),
             operations: rng.random_range(20..80),
@@ -217,6 +242,15 @@ impl Plan {
             return Err((*broken).to_owned());
         }
         self.config().check().map_err(|error| error.to_string())
+    }
+
+    /// How one of the clients chooses nodes.
+    pub fn manner(&self, client: u64) -> Manner {
+        match client % 3 {
+            1 if self.roaming => Manner::Roaming,
+            2 if self.roaming => Manner::Session,
+            _ => Manner::Sticky,
+        }
     }
 
     /// The kinds of fault in it.

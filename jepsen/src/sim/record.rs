@@ -18,7 +18,7 @@ use std::{
 
 use sixbells::{Error, StateMachine};
 
-use super::{End, Host, Observation, world};
+use super::{End, Host, Observation, plan::Manner, world};
 use crate::{
     checker::replay::{Act, Typed},
     history::{Details, Event, EventType, Process, Value},
@@ -67,6 +67,12 @@ pub struct Entry<S: StateMachine> {
     pub number: u64,
     /// Who did it.
     pub process: u64,
+    /// Which client that is, by its host.
+    pub client: Host,
+    /// The node that was asked first.
+    pub node: Host,
+    /// How the client chose it.
+    pub manner: Manner,
     /// What.
     pub op: Op<S>,
     /// When it was sent, in nanoseconds.
@@ -112,12 +118,14 @@ impl<S: StateMachine> Record<S> {
     }
 
     /// An operation begins. Returns its number.
-    pub fn invoke(&self, client: Host, process: u64, op: Op<S>) -> u64 {
+    pub fn invoke(&self, client: Host, process: u64, op: Op<S>, asked: (Host, Manner)) -> u64 {
         let write = matches!(op, Op::Write(_));
         let number = {
             let mut entries = self.lock();
             let number = entries.len() as u64 + 1;
-            entries.push(Entry { number, process, op, invoked: nanoseconds(), ended: None });
+            let (node, manner) = asked;
+            let (invoked, ended) = (nanoseconds(), None);
+            entries.push(Entry { number, process, client, node, manner, op, invoked, ended });
             number
         };
         world::trace("invoke", number, || format!("operation {number} of client {client}"));
@@ -180,7 +188,7 @@ pub fn typed<S: StateMachine>(entries: &[Entry<S>]) -> Vec<Typed<S>> {
             Typed {
                 process: entry.process,
                 number: entry.number,
-                node: None,
+                node: Some(entry.node.to_string()),
                 invoked: entry.invoked,
                 returned: told.map(|(at, _)| at),
                 act,

@@ -6,7 +6,11 @@
 //!            \-------------------- oracles look all the time --------------------/
 //! ```
 //!
-//! In: a [`Plan`], a [`Suite`] and perhaps a planted bug. Out: an [`Outcome`], with the first violation.
+//! In: a [`Plan`], a [`Suite`] and perhaps a planted bug. Out: an [`Outcome`], with the first violation;
+//! or a [`Story`], for whoever wants to look at all that happened.
+//!
+//! In eventual mode there are no oracles on the way, but for a node that stops: what is promised is about
+//! the end, and judged there.
 //!
 //! Invariants
 //! - a run looks at its plan, its suite and nothing else: the same again gives the same trace hash;
@@ -23,13 +27,14 @@ use std::{
     time::Duration,
 };
 
-use sixbells::StateMachine;
+use sixbells::{Mode, StateMachine};
 
 use super::{
-    Observation, Replica,
+    Host, Observation, Replica,
     bug::Bug,
+    convergence,
     oracle::{Panel, Violation},
-    phases::phases,
+    phases::{Rest, phases},
     plan::Plan,
     record::{self, Entry, Op, Record, typed},
     runtime::said,
@@ -37,7 +42,11 @@ use super::{
     world::{self, Settings, Traces, World},
 };
 use crate::{
-    checker::{Explanation, replay},
+    checker::{
+        Explanation,
+        eventual::{DURABILITY, EXACTLY_ONCE, settled},
+        replay::{self, Typed},
+    },
     history::{Clock, Event},
 };
 
@@ -54,11 +63,32 @@ pub struct Outcome {
     pub looked: Vec<(&'static str, u64)>,
 }
 
+/// All that happened in a run.
+#[derive(Debug)]
+pub struct Story<S: StateMachine> {
+    /// Its hash, simulated time, steps, panics, and what was reached.
+    pub traces: Traces,
+    /// The first thing that was wrong, before anybody looked at what clients saw.
+    pub violation: Option<Violation>,
+    /// What the clients did.
+    pub entries: Vec<Entry<S>>,
+    /// The commands in the order on which the replicas agreed.
+    pub order: Vec<u64>,
+    /// What it came to; nothing much, if it did not come to its end.
+    pub rest: Rest,
+    /// When each node first applied each command.
+    pub applied: BTreeMap<u64, BTreeMap<Host, Duration>>,
+    /// How often each oracle has looked.
+    pub looked: Vec<(&'static str, u64)>,
+}
+
 /// What the oracles know, and the order in which commands were applied.
 #[derive(Default)]
 struct Seen {
+    mode: Mode,
     panel: Panel,
     order: Vec<u64>,
+    applied: BTreeMap<u64, BTreeMap<Host, Duration>>,
     stopped: Option<Violation>,
 }
 
@@ -66,10 +96,11 @@ impl Seen {
     /// `true` ends the run.
     fn observe(&mut self, at: Duration, seen: &Observation) -> bool {
         match seen {
-            Observation::Applied { position, command, .. }
-                if *position == self.order.len() as u64 + 1 =>
-            {
-                self.order.push(*command);
+            Observation::Applied { node, position, command, .. } => {
+                if *position == self.order.len() as u64 + 1 {
+                    self.order.push(*command);
+                }
+                self.applied.entry(*command).or_default().entry(*node).or_insert(at);
             }
             Observation::Failed { node, reason, expected: false } => {
                 let sentence = format!("node {node} {reason}");
@@ -80,7 +111,9 @@ impl Seen {
         if let Some(state) = state(seen) {
             world::reach(state);
         }
-        self.panel.observe(at, seen);
+        if self.mode == Mode::Strong {
+            self.panel.observe(at, seen);
+        }
         self.stopped.is_some() || self.panel.violation().is_some()
     }
 
@@ -107,20 +140,44 @@ fn state(seen: &Observation) -> Option<&'static str> {
     })
 }
 
-/// Carries a plan out. Lines of the trace go to `log`.
+/// Carries a plan out, and judges it. Lines of the trace go to `log`.
 pub fn run<S: StateMachine>(
     plan: &Plan,
     suite: &Suite<S>,
     bug: Option<Bug>,
     log: Option<Box<dyn FnMut(String)>>,
 ) -> Outcome {
-    let seen = Rc::new(RefCell::new(Seen::default()));
+    let story = tell(plan, suite, bug, log);
+    let at = story.traces.simulated;
+    let (violation, looked) = match story.violation.clone() {
+        Some(violation) => (Some(violation), Vec::new()),
+        None => {
+            let judged = guarded(|| judge(plan.mode, suite, &story));
+            let panicked = |sentence| (Some(("panic", sentence)), Vec::new());
+            let (wrong, looked) = judged.unwrap_or_else(panicked);
+            (wrong.map(|(oracle, sentence)| Violation { oracle, at, sentence }), looked)
+        }
+    };
+    let history = if violation.is_some() { record::events(&story.entries) } else { Vec::new() };
+    let looked = story.looked.into_iter().chain(looked).collect();
+    Outcome { traces: story.traces, violation, history, looked }
+}
+
+/// Carries a plan out, and tells all that happened. Lines of the trace go to `log`.
+pub fn tell<S: StateMachine>(
+    plan: &Plan,
+    suite: &Suite<S>,
+    bug: Option<Bug>,
+    log: Option<Box<dyn FnMut(String)>>,
+) -> Story<S> {
+    let seen = Rc::new(RefCell::new(Seen { mode: plan.mode, ..Seen::default() }));
     let observer = {
         let seen = seen.clone();
         Box::new(move |at, happened: &Observation| seen.borrow_mut().observe(at, happened))
     };
     let settings = Settings {
         seed: plan.seed,
+        mode: plan.mode,
         shuffle: plan.shuffle,
         observer: Some(observer),
         log,
@@ -130,35 +187,39 @@ pub fn run<S: StateMachine>(
     Bug::plant(bug);
     let ran = guarded(|| World::run(settings, phases(plan, suite, bug, &record)));
     Bug::plant(None);
-    let history = record.entries();
-    let mut seen = seen.borrow_mut();
+    let mut seen = seen.take();
     let mut panicked = None;
     let (result, traces) = ran.unwrap_or_else(|said| {
         let at = Duration::ZERO;
         panicked = Some(Violation { oracle: "panic", at, sentence: said });
         (Err(world::Stop::Halted), Traces::default())
     });
-    let violation = seen.violation().or(panicked).or_else(|| {
-        if let Some((host, said)) = traces.panics.first() {
-            let sentence = format!("a task of host {host} panicked: {said}");
-            return Some(Violation { oracle: "panic", at: traces.simulated, sentence });
-        }
-        let at = traces.simulated;
+    let at = traces.simulated;
+    let mut rest = Rest::default();
+    let mut violation = seen.violation().or(panicked).or_else(|| {
+        let (host, said) = traces.panics.first()?;
+        let sentence = format!("a task of host {host} panicked: {said}");
+        Some(Violation { oracle: "panic", at, sentence })
+    });
+    if violation.is_none() {
         let liveness = |sentence| Some(Violation { oracle: "liveness", at, sentence });
         match result {
-            Ok(Ok(replicas)) => {
-                seen.panel.finish(at, &replicas);
-                let judged = guarded(|| judge(suite, &history, &seen.order, &replicas, at));
-                let panicked = |sentence| Some(Violation { oracle: "panic", at, sentence });
-                seen.violation().or_else(|| judged.unwrap_or_else(panicked))
+            Ok(Ok(end)) => {
+                if plan.mode == Mode::Strong {
+                    seen.panel.finish(at, &end.replicas);
+                }
+                (violation, rest) = (seen.violation(), end);
             }
-            Ok(Err(sentence)) => liveness(sentence),
-            Err(stop) => liveness(format!("the run cannot go on: {stop}")),
+            Ok(Err(sentence)) => violation = liveness(sentence),
+            Err(stop) => violation = liveness(format!("the run cannot go on: {stop}")),
         }
-    });
-    let looked = seen.panel.coverage();
-    let history = if violation.is_some() { record::events(&history) } else { Vec::new() };
-    Outcome { traces, violation, history, looked }
+    }
+    let (order, looked) = match plan.mode {
+        Mode::Strong => (seen.order, seen.panel.coverage()),
+        Mode::Eventual => (rest.order.clone(), Vec::new()),
+    };
+    let (entries, applied) = (record.entries(), seen.applied);
+    Story { traces, violation, entries, order, rest, applied, looked }
 }
 
 /// Does what runs code of the user's: a panic there is a finding, and must not cost the seed.
@@ -168,22 +229,49 @@ fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     })
 }
 
+/// What was wrong, and how often each judge of the end has looked.
+type Judged = (Option<(&'static str, String)>, Vec<(&'static str, u64)>);
+
 /// What the clients saw, when the run itself was clean.
-fn judge<S: StateMachine>(
-    suite: &Suite<S>,
-    history: &[Entry<S>],
-    order: &[u64],
-    replicas: &[Replica],
-    at: Duration,
-) -> Option<Violation> {
-    let violation = |oracle, sentence| Some(Violation { oracle, at, sentence });
-    if let Err(sentence) = replayed(suite, history, order, replicas) {
-        return violation("invariant", sentence);
+fn judge<S: StateMachine>(mode: Mode, suite: &Suite<S>, story: &Story<S>) -> Judged {
+    let Story { entries, order, rest, .. } = story;
+    let operations = typed(entries);
+    if mode == Mode::Eventual {
+        return judge_eventual(suite, story, &operations);
+    }
+    if let Err(sentence) = replayed(suite, entries, order, &rest.replicas) {
+        return (Some(("invariant", sentence)), Vec::new());
     }
     // Our log's order is what we promise: that another would do is no excuse.
-    let followed = replay::follow(&typed(history), order, Clock::Nanoseconds);
-    followed.err().and_then(|why| violation("linearizable", in_words(&why)))
+    let followed = replay::follow(&operations, order, Clock::Nanoseconds);
+    (followed.err().map(|why| ("linearizable", in_words(&why))), Vec::new())
 }
+
+/// What eventual mode promises: that the replicas agree, on all that was acknowledged, each once.
+fn judge_eventual<S: StateMachine>(
+    suite: &Suite<S>,
+    story: &Story<S>,
+    operations: &[Typed<S>],
+) -> Judged {
+    let Story { entries, order, rest, .. } = story;
+    let acknowledged = operations.iter().filter(|o| o.is_write() && o.returned.is_some()).count();
+    let looked = vec![
+        (CONVERGENCE, rest.replicas.len() as u64),
+        (DURABILITY, acknowledged as u64),
+        (EXACTLY_ONCE, order.len() as u64),
+    ];
+    let wrong = convergence::same(&rest.replicas)
+        .map_err(|sentence| (CONVERGENCE, sentence))
+        .and_then(|()| settled(operations, order))
+        .and_then(|()| {
+            let replayed = replayed(suite, entries, order, &rest.replicas);
+            replayed.map_err(|sentence| (CONVERGENCE, sentence))
+        });
+    (wrong.err(), looked)
+}
+
+/// All replicas end in the state that the union of the operations makes.
+pub const CONVERGENCE: &str = "convergence";
 
 fn in_words(explanation: &Explanation) -> String {
     let mut words = explanation.to_string();

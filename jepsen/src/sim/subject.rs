@@ -5,7 +5,8 @@
 //! [`oracle`](super::oracle) can say which command was applied where, how often, and in which order.
 //!
 //! In: numbered commands. Out: the machine's own responses; an observation for each command applied
-//! and for each state restored.
+//! and for each state restored; and on real nodes and in eventual mode, where the harness cannot watch
+//! a log, the order of the commands.
 //!
 //! Invariants: the machine itself sees nothing of it; what is added is part of the snapshot.
 //!
@@ -13,6 +14,7 @@
 
 use std::fmt;
 
+use imbl::Vector;
 use serde::{Deserialize, Serialize};
 use sixbells::StateMachine;
 
@@ -35,6 +37,8 @@ pub struct Subject<S: StateMachine> {
     machine: S,
     position: u64,
     chain: u64,
+    /// The numbers of all commands, in order, where no log says it.
+    order: Vector<u64>,
 }
 
 #[derive(Deserialize)]
@@ -43,13 +47,14 @@ struct Saved<S: StateMachine> {
     machine: S,
     position: u64,
     chain: u64,
+    order: Vector<u64>,
 }
 
 impl<S: StateMachine> From<Saved<S>> for Subject<S> {
     fn from(saved: Saved<S>) -> Self {
-        let Saved { machine, position, chain } = saved;
+        let Saved { machine, position, chain, order } = saved;
         world::observe(&Observation::Restored { node: world::here(), position, chain });
-        Self { machine, position, chain }
+        Self { machine, position, chain, order }
     }
 }
 
@@ -67,6 +72,8 @@ pub enum Question<S: StateMachine> {
     Machine(S::Query),
     /// All of the state, in short.
     Summary,
+    /// The numbers of all commands, in their order.
+    Order,
 }
 
 /// What a [`Question`] is answered.
@@ -84,6 +91,8 @@ pub enum Answer<S: StateMachine> {
         /// The machine, encoded: the same bytes for the same state.
         machine: Vec<u8>,
     },
+    /// The numbers of all commands, in their order.
+    Order(Vec<u64>),
 }
 
 // Derived, these would ask for `S: Debug` and `S: PartialEq`.
@@ -99,6 +108,7 @@ impl<S: StateMachine> fmt::Debug for Question<S> {
         match self {
             Question::Machine(query) => query.fmt(f),
             Question::Summary => f.write_str("Summary"),
+            Question::Order => f.write_str("Order"),
         }
     }
 }
@@ -108,6 +118,7 @@ impl<S: StateMachine> fmt::Debug for Answer<S> {
         match self {
             Answer::Machine(answer) => answer.fmt(f),
             Answer::Summary { position, .. } => write!(f, "Summary at {position}"),
+            Answer::Order(order) => order.fmt(f),
         }
     }
 }
@@ -120,6 +131,7 @@ impl<S: StateMachine> PartialEq for Answer<S> {
                 Answer::Summary { position, chain, machine },
                 Answer::Summary { position: p, chain: c, machine: m },
             ) => (position, chain, machine) == (p, c, m),
+            (Answer::Order(one), Answer::Order(other)) => one == other,
             _ => false,
         }
     }
@@ -144,6 +156,9 @@ impl<S: StateMachine> StateMachine for Subject<S> {
         }
         let response = self.machine.apply(command);
         self.position += 1;
+        if !world::has_log_order() {
+            self.order.push_back(number);
+        }
         self.chain = world::digest((self.chain, number, format!("{response:?}")));
         let Self { position, chain, .. } = *self;
         world::trace("apply", chain, || format!("operation {number} at position {position}"));
@@ -160,6 +175,7 @@ impl<S: StateMachine> StateMachine for Subject<S> {
                 chain: self.chain,
                 machine: sixbells::encode(&self.machine),
             },
+            Question::Order => Answer::Order(self.order.iter().copied().collect()),
         }
     }
 }

@@ -43,6 +43,8 @@ pub struct Suite<S: StateMachine> {
     pub generator: MakeGenerator<S>,
     /// What must hold of the machine after every command.
     pub invariants: Vec<(String, Invariant<S>)>,
+    /// What is asked once everything has come to rest.
+    pub last: Vec<S::Query>,
 }
 
 impl<S: StateMachine> Clone for Suite<S> {
@@ -51,6 +53,7 @@ impl<S: StateMachine> Clone for Suite<S> {
             setup: self.setup.clone(),
             generator: self.generator.clone(),
             invariants: self.invariants.clone(),
+            last: self.last.clone(),
         }
     }
 }

@@ -9,6 +9,8 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
+use sixbells::Mode;
+
 use super::{Host, Observation, bug::Bug};
 
 /// What a random number is for.
@@ -72,6 +74,8 @@ pub struct Traces {
 pub struct Settings {
     /// Decides everything random.
     pub seed: u64,
+    /// What the cluster in it promises.
+    pub mode: Mode,
     /// Whether tasks that are ready run in random order.
     pub shuffle: bool,
     /// Looks at what happens.

@@ -111,6 +111,7 @@ impl<S: StateMachine> Test<S> {
             setup: Vec::new(),
             generator: Arc::new(move || Box::new(generator.clone())),
             invariants: Vec::new(),
+            last: Vec::new(),
         };
         Self { suite, frame: Frame::default() }
     }

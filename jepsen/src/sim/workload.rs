@@ -1,9 +1,11 @@
-//! The workloads of `cargo jepsen sim`: suites on machines of our own.
+//! The workloads on one machine of ours, for simulated clusters and for real ones, in both modes.
 //!
-//! Owns [`Workload`], their names. In: a plan. Out: a run.
+//! Owns [`Workload`], their names, and of each what clients do. In: a random source. Out: commands and
+//! queries of the [`Workbench`].
 //!
-//! Invariants: few keys and accounts, so that clients meet; values are written once, so that a read says
-//! who wrote what it saw.
+//! Invariants
+//! - few keys and accounts, so that clients meet;
+//! - values are written once, so that a read says who wrote what it saw.
 //!
 //! Does not: judge. The machine itself is the specification.
 
@@ -11,17 +13,13 @@ use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};
 
 use rand::{RngExt, rngs::SmallRng};
 use serde::{Deserialize, Serialize};
-use sixbells::StateMachine;
 
 use super::{
-    bug::Bug,
-    plan::Plan,
     record::{Op, Told},
-    run::{Outcome, run},
     suite::{Generator, Suite},
 };
 use crate::{
-    bank::{self, Bank},
+    bank,
     machine::{Answer, Command, Query, Response, Workbench},
 };
 
@@ -35,11 +33,27 @@ pub enum Workload {
     Set,
     /// Payments between a few accounts; money is neither made nor lost.
     Bank,
+    /// Names, each of which the first to ask for it gets.
+    Claim,
+    /// Additions to counters, which nobody reads before the end.
+    Counter,
+    /// Appends to lists, and reads of all of one.
+    Append,
+    /// A lock that one at a time may hold.
+    Lock,
 }
 
 impl Workload {
     /// All of them.
-    pub const ALL: [Workload; 3] = [Workload::Register, Workload::Set, Workload::Bank];
+    pub const ALL: [Workload; 7] = [
+        Workload::Register,
+        Workload::Set,
+        Workload::Bank,
+        Workload::Claim,
+        Workload::Counter,
+        Workload::Append,
+        Workload::Lock,
+    ];
 
     /// The one whose turn it is.
     pub fn of_seed(seed: u64) -> Self {
@@ -54,20 +68,35 @@ impl Workload {
             Workload::Register => "register",
             Workload::Set => "set",
             Workload::Bank => "bank",
+            Workload::Claim => "claim",
+            Workload::Counter => "counter",
+            Workload::Append => "append",
+            Workload::Lock => "lock",
         }
     }
 
-    /// Carries a plan out.
-    pub fn run(
-        self,
-        plan: &Plan,
-        bug: Option<Bug>,
-        log: Option<Box<dyn FnMut(String)>>,
-    ) -> Outcome {
+    /// Whether its commands lead to the same state and answer the same in any order, and nobody looks
+    /// on the way. Then an order that is agreed on late is as good as one agreed on before.
+    pub fn commutes(self) -> bool {
+        self == Workload::Counter
+    }
+
+    /// What clients do, and what is asked in the end.
+    pub fn suite(self) -> Suite<Workbench> {
         match self {
-            Workload::Register => run(plan, &suite::<_, Registers>(), bug, log),
-            Workload::Set => run(plan, &suite::<_, Additions>(), bug, log),
-            Workload::Bank => run(plan, &bank(), bug, log),
+            Workload::Register => {
+                Suite { last: (0..KEYS).map(Query::Register).collect(), ..suite::<Registers>() }
+            }
+            Workload::Set => Suite { last: vec![Query::Set], ..suite::<Additions>() },
+            Workload::Bank => bank(),
+            Workload::Claim => suite::<Claims>(),
+            Workload::Counter => {
+                Suite { last: (0..KEYS).map(Query::Count).collect(), ..suite::<Increments>() }
+            }
+            Workload::Append => {
+                Suite { last: (0..KEYS).map(Query::List).collect(), ..suite::<Appends>() }
+            }
+            Workload::Lock => suite::<Locks>(),
         }
     }
 }
@@ -82,17 +111,27 @@ impl FromStr for Workload {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        let found = Self::ALL.into_iter().find(|workload| workload.name() == name);
-        found.ok_or_else(|| format!("no workload {name:?}; there are register, set and bank"))
+        Self::ALL.into_iter().find(|workload| workload.name() == name).ok_or_else(|| {
+            let names = Self::ALL.map(Workload::name).join(", ");
+            format!("no workload {name:?}; there are {names}")
+        })
     }
 }
 
-fn suite<S: StateMachine, G: Generator<S> + Default + 'static>() -> Suite<S> {
+fn suite<G: Generator<Workbench> + Default + 'static>() -> Suite<Workbench> {
     Suite {
         setup: Vec::new(),
         generator: Arc::new(|| Box::new(G::default())),
         invariants: Vec::new(),
+        last: Vec::new(),
     }
+}
+
+const KEYS: i64 = 3;
+
+/// A value that nobody else writes.
+fn fresh(rng: &mut SmallRng) -> i64 {
+    rng.random_range(0..i64::MAX)
 }
 
 /// Remembers what the registers held when they were last seen: a compare-and-set must have a chance.
@@ -101,8 +140,8 @@ struct Registers(BTreeMap<i64, Option<i64>>);
 
 impl Generator<Workbench> for Registers {
     fn next(&mut self, rng: &mut SmallRng) -> Op<Workbench> {
-        let key = rng.random_range(0..3);
-        let to = rng.random_range(0..i64::MAX);
+        let key = rng.random_range(0..KEYS);
+        let to = fresh(rng);
         match rng.random_range(0..10) {
             0..5 => Op::Read(Query::Register(key)),
             5..8 => Op::Write(Command::Write { key, value: to }),
@@ -134,7 +173,82 @@ impl Generator<Workbench> for Additions {
     fn next(&mut self, rng: &mut SmallRng) -> Op<Workbench> {
         match rng.random_range(0..3) {
             0 => Op::Read(Query::Set),
-            _ => Op::Write(Command::Add(rng.random_range(0..i64::MAX))),
+            _ => Op::Write(Command::Add(fresh(rng))),
+        }
+    }
+}
+
+/// Asks for one name after the other, as everybody does.
+#[derive(Default)]
+struct Claims {
+    name: i64,
+}
+
+impl Generator<Workbench> for Claims {
+    fn next(&mut self, rng: &mut SmallRng) -> Op<Workbench> {
+        match rng.random_range(0..3) {
+            0 => Op::Read(Query::Register(rng.random_range(0..=self.name))),
+            _ => Op::Write(Command::Cas { key: self.name, from: None, to: fresh(rng) }),
+        }
+    }
+
+    fn observe(&mut self, op: &Op<Workbench>, _told: &Told<Workbench>) {
+        if let Op::Write(_) = op {
+            self.name += 1;
+        }
+    }
+}
+
+#[derive(Default)]
+struct Increments;
+
+impl Generator<Workbench> for Increments {
+    fn next(&mut self, rng: &mut SmallRng) -> Op<Workbench> {
+        let (key, by) = (rng.random_range(0..KEYS), rng.random_range(1..10));
+        Op::Write(Command::Increment { key, by })
+    }
+}
+
+#[derive(Default)]
+struct Appends;
+
+impl Generator<Workbench> for Appends {
+    fn next(&mut self, rng: &mut SmallRng) -> Op<Workbench> {
+        let key = rng.random_range(0..KEYS);
+        match rng.random_range(0..2) {
+            0 => Op::Read(Query::List(key)),
+            _ => Op::Write(Command::Append { key, value: fresh(rng) }),
+        }
+    }
+}
+
+/// Takes the lock, and gives it back: also after a request of which nobody knows whether it got it.
+#[derive(Default)]
+struct Locks {
+    owner: Option<i64>,
+}
+
+const LOCK: i64 = 0;
+
+impl Generator<Workbench> for Locks {
+    fn next(&mut self, rng: &mut SmallRng) -> Op<Workbench> {
+        if rng.random_range(0..4) == 0 {
+            return Op::Read(Query::Holder(LOCK));
+        }
+        match self.owner {
+            Some(owner) => Op::Write(Command::Release { key: LOCK, owner }),
+            None => {
+                let owner = *self.owner.insert(fresh(rng));
+                Op::Write(Command::Acquire { key: LOCK, owner })
+            }
+        }
+    }
+
+    fn observe(&mut self, op: &Op<Workbench>, told: &Told<Workbench>) {
+        match (op, told) {
+            (Op::Write(Command::Acquire { .. }), Told::Response(Response::Done))
+            | (Op::Read(_), _) => {}
+            _ => self.owner = None,
         }
     }
 }
@@ -145,30 +259,31 @@ const DEPOSIT: u64 = 100;
 #[derive(Default)]
 struct Payments;
 
-impl Generator<Bank> for Payments {
-    fn next(&mut self, rng: &mut SmallRng) -> Op<Bank> {
+impl Generator<Workbench> for Payments {
+    fn next(&mut self, rng: &mut SmallRng) -> Op<Workbench> {
         let account = rng.random_range(0..ACCOUNTS);
         match rng.random_range(0..10) {
-            0..3 => Op::Read(bank::Query::Balance(account)),
-            3 => Op::Read(bank::Query::Total),
-            _ => Op::Write(bank::Command::Pay {
+            0..3 => Op::Read(Query::Bank(bank::Query::Balance(account))),
+            3 => Op::Read(Query::Bank(bank::Query::Total)),
+            _ => Op::Write(Command::Bank(bank::Command::Pay {
                 from: account,
                 to: rng.random_range(0..ACCOUNTS),
                 amount: rng.random_range(1..DEPOSIT),
-            }),
+            })),
         }
     }
 }
 
-fn bank() -> Suite<Bank> {
-    let opened = (0..ACCOUNTS).map(|account| bank::Command::Open { account, deposit: DEPOSIT });
-    let total = |bank: &Bank| match bank.total() == bank.accounts() * DEPOSIT {
-        true => Ok(()),
-        false => Err(format!("{} accounts hold {} together", bank.accounts(), bank.total())),
+fn bank() -> Suite<Workbench> {
+    let open = |account| Command::Bank(bank::Command::Open { account, deposit: DEPOSIT });
+    let total = |bench: &Workbench| match bench.bank() {
+        bank if bank.total() == bank.accounts() * DEPOSIT => Ok(()),
+        bank => Err(format!("{} accounts hold {} together", bank.accounts(), bank.total())),
     };
     Suite {
-        setup: opened.collect(),
+        setup: (0..ACCOUNTS).map(open).collect(),
         invariants: vec![("money is neither made nor lost".to_owned(), Arc::new(total))],
-        ..suite::<Bank, Payments>()
+        last: (0..ACCOUNTS).map(|at| Query::Bank(bank::Query::Balance(at))).collect(),
+        ..suite::<Payments>()
     }
 }

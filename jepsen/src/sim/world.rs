@@ -30,6 +30,7 @@ use std::{
 };
 
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
+use sixbells::Mode;
 
 pub use super::terms::{Observer, Settings, Stop, Stream, Traces};
 use super::{
@@ -420,6 +421,11 @@ pub fn observe(seen: &Observation) {
 /// The bug that is planted in the simulation's own parts, if one is.
 pub fn planted() -> Option<Bug> {
     with(|world| world.settings.planted).flatten()
+}
+
+/// Whether there is a log whose order the oracles see: not in eventual mode, nor outside of a world.
+pub fn has_log_order() -> bool {
+    with(|world| world.settings.mode == Mode::Strong).unwrap_or(false)
 }
 
 /// Counts that something was reached.
