@@ -22,6 +22,8 @@
 //! Does not: wait for anybody but its own disk.
 
 mod digest;
+#[cfg(test)]
+mod guards;
 mod log;
 mod node;
 mod replica;

@@ -69,7 +69,12 @@ impl Token {
     }
 
     /// What the replica lacks of it.
-    fn missing(&self, replica: &Replica, wall_ms: u64, ahead_max_ms: u64) -> Option<String> {
+    pub(super) fn missing(
+        &self,
+        replica: &Replica,
+        wall_ms: u64,
+        ahead_max_ms: u64,
+    ) -> Option<String> {
         let mut seen = self.seen.iter();
         if let Some((author, sequence)) = seen.find(|(a, s)| !holds(replica.have(), **a, **s)) {
             return Some(format!("operation {sequence} of {author}"));
