@@ -21,6 +21,8 @@
 //!
 //! Does not: wait for anybody but its own disk.
 
+#[cfg(test)]
+mod clients;
 mod digest;
 #[cfg(test)]
 mod guards;

@@ -68,6 +68,11 @@ impl Token {
         self.stamp = self.stamp.max(other.stamp);
     }
 
+    /// The replica comes after it from now on.
+    pub(super) fn shown_to(&self, replica: &mut Replica) {
+        replica.observe(self.stamp);
+    }
+
     /// What the replica lacks of it.
     pub(super) fn missing(
         &self,
@@ -171,7 +176,7 @@ impl<R: Runtime> Eventual<R> {
             let missing = self.with(|replica| {
                 let missing = token.missing(replica, Self::wall_ms(), ahead_max_ms);
                 if missing.is_none() {
-                    replica.observe(token.stamp);
+                    token.shown_to(replica);
                 }
                 Ok(missing)
             })?;
