@@ -56,6 +56,28 @@ impl Outcome {
     }
 }
 
+/// What to say to the author of a machine whose states differ after the same commands.
+pub(crate) const DIVERGED: &str = "apply must depend on the commands alone, and equal states must be \
+                                   serialized alike";
+
+/// Keeps nothing of what is written but its checksum and length.
+struct Hashing {
+    crc: crc32fast::Hasher,
+    bytes: u64,
+}
+
+impl io::Write for Hashing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.crc.update(bytes);
+        self.bytes += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// A machine with its sessions.
 #[derive(Debug)]
 pub(crate) struct Applier {
@@ -130,6 +152,13 @@ impl Applier {
             false => codec::write(&self.sessions, out)?,
         }
         self.machine.save(out)
+    }
+
+    /// A number that is the same for equal states, if they are written alike. Slow, as `save` is.
+    pub(crate) fn hash(&self) -> io::Result<u64> {
+        let mut out = Hashing { crc: crc32fast::Hasher::new(), bytes: 0 };
+        self.save(&mut out)?;
+        Ok(out.bytes << 32 | u64::from(out.crc.finalize()))
     }
 
     /// Replaces the state with one that [`Applier::save`] wrote. On error the state is unchanged.

@@ -31,7 +31,9 @@ use crate::{
     recovery,
     runtime::{self, Runtime, TokioRuntime},
     storage::{Disk, Identity, LogEngine, LogStore, OsDisk, open_log},
-    strong::{Log, Networks, Raft, Server, StateMachineStore, Strong, observe, raft_config},
+    strong::{
+        Hashes, Log, Networks, Raft, Server, StateMachineStore, Strong, observe, raft_config,
+    },
     transport::{
         Transport,
         tcp::{NodeOptions, TcpTransport},
@@ -170,7 +172,9 @@ impl<S: StateMachine> Builder<S> {
         tracing::info!(%identity, log = ?log.state(), snapshot = ?reached, "start");
         let transport = transport(&identity);
         let config = Arc::new(self.config);
-        let store = StateMachineStore::new(state.clone(), snapshots.clone(), snapshot, log.clone());
+        let hashes = Hashes::every(config.state_hash_entries);
+        let (kept, hashing) = (snapshots.clone(), hashes.clone());
+        let store = StateMachineStore::new(state.clone(), kept, snapshot, log.clone(), hashing);
         let raft = Raft::<R>::new(
             identity.node,
             Arc::new(raft_config(&identity, &config)?),
@@ -190,7 +194,7 @@ impl<S: StateMachine> Builder<S> {
             identity,
             config,
             raft,
-            state,
+            (state, hashes),
             transport.clone(),
             snapshots,
             Typed::<S>::accepts,
@@ -201,6 +205,7 @@ impl<S: StateMachine> Builder<S> {
             return Err(error);
         }
         runtime::spawn::<R>(observe::watch::<R>(strong.identity.node, strong.raft.metrics()));
+        runtime::spawn::<R>(strong.clone().agree());
         let (forming, peers) = (strong.clone(), self.peers);
         runtime::spawn::<R>(async move {
             if let Err(error) = forming.form(&peers).await {

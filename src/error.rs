@@ -48,8 +48,8 @@ pub enum Error {
     #[error("refused: {0}; not executed")]
     Refused(String),
 
-    /// Eventual mode: this node does not hold what the session has seen elsewhere; the text names the
-    /// first operation that is missing.
+    /// Eventual mode: this node does not hold what the session has seen elsewhere, or not yet durably what
+    /// it would answer; the text names what is missing.
     ///
     /// State: unchanged, **definitely not executed**. Wait, or go on where the session was.
     #[error("not here yet: {0}; not executed")]

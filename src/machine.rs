@@ -26,8 +26,9 @@ use crate::codec::{self, CodecError};
 ///   responses, on every node and in every later release. No clock, no randomness, no IO, no
 ///   iteration over a `HashMap` in [`apply`](Self::apply). Time and random values go into the
 ///   command, from whoever sends it.
-/// - **Equal states encode equally**: a snapshot has the same bytes on every node, and the test kit
-///   compares them. A `HashMap` in the state breaks that; a `BTreeMap` does not.
+/// - **Equal states encode equally**: a snapshot has the same bytes on every node, and the nodes compare
+///   them (see [`Config::state_hash_entries`](crate::Config::state_hash_entries)): one that differs
+///   from the others stops. A `HashMap` in the state breaks that; a `BTreeMap` does not.
 /// - **`Default`** is the state before the first command, the same on every node.
 /// - **`Clone`** captures the state for a snapshot while commands wait: keep it under about a
 ///   millisecond. Put big parts behind a persistent map (such as `imbl`) or an `Arc`.

@@ -92,7 +92,10 @@ impl<R: Runtime> Control for Running<R> {
     }
 
     fn stopped(&self) -> BoxFuture<'_, String> {
-        Box::pin(observe::stopped::<R>(self.strong.raft.metrics()))
+        Box::pin(async move {
+            let stopped = observe::stopped::<R>(self.strong.raft.metrics()).await;
+            self.strong.state.fault().unwrap_or(stopped)
+        })
     }
 
     fn shutdown(&self) -> BoxFuture<'_, ()> {

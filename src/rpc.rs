@@ -21,6 +21,8 @@
 //!
 //! Does not: send or serve.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -41,6 +43,8 @@ pub(crate) struct Probe {
     pub(crate) initialized: bool,
     /// The last entry in its state.
     pub(crate) applied: Option<LogId>,
+    /// Hashes of its state, by the entry after which it was that.
+    pub(crate) hashes: BTreeMap<u64, u64>,
 }
 
 /// A piece of a snapshot file. The pieces of one transfer come in order, from offset 0; the last is

@@ -75,6 +75,9 @@ pub struct Status {
     pub keys: u64,
     /// Retries this process recognised as duplicates.
     pub duplicates: u64,
+    /// The last entry after which this node's state was compared with another member's and found equal:
+    /// see `Config::state_hash_entries`.
+    pub agreed: Option<u64>,
     /// Why the node stopped, if it did.
     pub fault: Option<String>,
 }

@@ -280,6 +280,24 @@ mod tests {
         assert_eq!(next[4..], [Next::Pause, Next::Pause]);
     }
 
+    /// Eventual mode: a node that cannot accept now says nothing about the others, and whoever could is
+    /// asked first from then on. Only when all were asked there is a reason to wait.
+    #[test]
+    fn where_anyone_may_answer_the_others_are_asked_at_once() {
+        let (mut all, mut course) = (three(), Course::new(Aim::Anyone));
+        let later = |reason: fn(String) -> Error| Failure::Answer(reason(String::new()));
+        assert_eq!(all.pick(&mut course, ms(0)), "a");
+        assert_eq!(all.next(&mut course, "a", &later(Error::Overloaded), ms(0)), Next::AtOnce);
+        assert_eq!(all.pick(&mut course, ms(0)), "b");
+        assert_eq!(all.next(&mut course, "b", &later(Error::NotYet), ms(0)), Next::AtOnce);
+        assert_eq!(all.pick(&mut course, ms(0)), "c");
+        let expired = Failure::Answer(Error::SessionExpired);
+        assert_eq!(all.next(&mut course, "c", &expired, ms(0)), Next::Pause);
+        all.preferred("b");
+        assert_eq!(all.pick(&mut Course::new(Aim::Anyone), ms(0)), "b");
+        assert_eq!(all.pick(&mut Course::new(Aim::Nearest), ms(0)), "a");
+    }
+
     /// The members know each other by names that do not resolve here; the configured address of
     /// the same node is asked instead, and an outdated one is forgotten.
     #[test]

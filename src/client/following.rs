@@ -1,8 +1,8 @@
 //! The client in eventual mode: its commands follow each other, wherever they go.
 //!
-//! Owns what a client carries from node to node: for each of its sessions with guarantees a [`Token`], and
-//! for all its clones one *clock*, the latest stamp that any answer came with. Each command takes the
-//! clock along, and the node that accepts it stamps it after that.
+//! Owns what a client carries from node to node: for all its clones one *clock*, the latest stamp that any
+//! answer came with. Each command takes the clock along, and the node that accepts it stamps it after
+//! that. A session with guarantees has a [`Token`] beside it.
 //!
 //! Why: a command says from which number on the client may still ask (its floor), and what is below is
 //! dropped where it stands behind that in the order. The client pays at one node, hears that it went well, and
@@ -16,7 +16,7 @@
 //!   taken: the number is read before the clock, and the clock is set before the number is given back.
 //! - A command that was sent under one session is sent under another only if no attempt had an effect.
 //!
-//! Does not: keep what a session has seen; whoever holds the session does.
+//! Does not: keep the tokens; whoever holds a session does.
 
 use bytes::Bytes;
 

@@ -21,7 +21,11 @@
 //!
 //! Does not: wait for anybody but its own disk.
 
+#[cfg(test)]
+mod clients;
 mod digest;
+#[cfg(test)]
+mod guards;
 mod log;
 mod node;
 mod replica;

@@ -26,6 +26,7 @@ use super::digest::{Digest, covers, holds};
 use super::log::{Author, Operation, Vector};
 use super::stamp::{Clock, Stamp};
 use super::tail::{Base, State, Tail, TailError};
+use crate::applier::DIVERGED;
 use crate::codec::CodecError;
 use crate::error::Error;
 use crate::proposal::{Origin, Proposal};
@@ -61,8 +62,7 @@ pub(crate) enum Fault {
     Missing { author: Author, sequence: u64 },
     /// The machine is not deterministic, or releases differ.
     #[error(
-        "after the same {count} operations, the state here differs from that of node {node}: \
-         apply must depend on the commands alone"
+        "after the same {count} operations, the state here differs from that of node {node}: {DIVERGED}"
     )]
     Diverged { node: u64, count: u64 },
 }

@@ -68,8 +68,18 @@ impl Token {
         self.stamp = self.stamp.max(other.stamp);
     }
 
+    /// The replica comes after it from now on.
+    pub(super) fn shown_to(&self, replica: &mut Replica) {
+        replica.observe(self.stamp);
+    }
+
     /// What the replica lacks of it.
-    fn missing(&self, replica: &Replica, wall_ms: u64, ahead_max_ms: u64) -> Option<String> {
+    pub(super) fn missing(
+        &self,
+        replica: &Replica,
+        wall_ms: u64,
+        ahead_max_ms: u64,
+    ) -> Option<String> {
         let mut seen = self.seen.iter();
         if let Some((author, sequence)) = seen.find(|(a, s)| !holds(replica.have(), **a, **s)) {
             return Some(format!("operation {sequence} of {author}"));
@@ -166,7 +176,7 @@ impl<R: Runtime> Eventual<R> {
             let missing = self.with(|replica| {
                 let missing = token.missing(replica, Self::wall_ms(), ahead_max_ms);
                 if missing.is_none() {
-                    replica.observe(token.stamp);
+                    token.shown_to(replica);
                 }
                 Ok(missing)
             })?;

@@ -44,7 +44,7 @@ impl StateMachine for Account {
     }
 }
 
-fn initial() -> (State, Base) {
+pub(super) fn initial() -> (State, Base) {
     (State { applier: Applier::new(Typed::<Account>::boxed()), count: 0 }, Base::default())
 }
 
@@ -64,16 +64,16 @@ const LIMITS: Limits = Limits { tentative_max: 100_000, ahead_max_ms: 500 };
 
 /// What a node keeps over a crash.
 #[derive(Default)]
-struct Disk {
+pub(super) struct Disk {
     incarnation: u64,
     ceiling: u64,
-    synced: Vec<Operation>,
-    unsynced: Vec<Operation>,
+    pub(super) synced: Vec<Operation>,
+    pub(super) unsynced: Vec<Operation>,
 }
 
-struct Node {
-    replica: Replica,
-    disk: Disk,
+pub(super) struct Node {
+    pub(super) replica: Replica,
+    pub(super) disk: Disk,
     skew_ms: i64,
 }
 
@@ -81,11 +81,11 @@ struct Node {
 type Parcel = (Digest, Vec<Operation>);
 
 /// A cluster in which everything random comes from a seed.
-struct World {
-    rng: SmallRng,
+pub(super) struct World {
+    pub(super) rng: SmallRng,
     now_ms: i64,
     members: BTreeSet<u64>,
-    nodes: BTreeMap<u64, Node>,
+    pub(super) nodes: BTreeMap<u64, Node>,
     /// From, to and what; it may be delayed and lost, not reordered.
     links: BTreeMap<(u64, u64), VecDeque<Parcel>>,
     cut: BTreeSet<u64>,
@@ -96,7 +96,7 @@ struct World {
 }
 
 impl World {
-    fn new(seed: u64, size: u64) -> Self {
+    pub(super) fn new(seed: u64, size: u64) -> Self {
         let members: BTreeSet<u64> = (1..=size).collect();
         let mut world = Self {
             rng: SmallRng::seed_from_u64(seed),
@@ -125,7 +125,7 @@ impl World {
         self.nodes.insert(id, Node { replica, disk, skew_ms });
     }
 
-    fn wall(&self, id: u64) -> u64 {
+    pub(super) fn wall(&self, id: u64) -> u64 {
         (self.now_ms + self.nodes[&id].skew_ms).cast_unsigned()
     }
 
@@ -192,7 +192,7 @@ impl World {
         node.replica.hear(digest, wall).unwrap();
     }
 
-    fn step(&mut self) {
+    pub(super) fn step(&mut self) {
         let size = self.members.len() as u64;
         let (one, other) = (self.rng.random_range(1..=size), self.rng.random_range(1..=size));
         self.now_ms += self.rng.random_range(0..3);
@@ -216,7 +216,7 @@ impl World {
     }
 
     /// Everybody reaches everybody, long enough.
-    fn heal(&mut self) {
+    pub(super) fn heal(&mut self) {
         self.cut.clear();
         let members = self.members.clone();
         for _ in 0..200 {

@@ -79,36 +79,12 @@ impl State {
     pub(crate) fn capture(&self) -> Self {
         Self { applier: self.applier.capture(), count: self.count }
     }
-
-    /// A number that is the same for equal states.
-    fn hash(&self) -> io::Result<u64> {
-        let mut out = Hashing { crc: crc32fast::Hasher::new(), bytes: 0 };
-        self.applier.save(&mut out)?;
-        Ok(out.bytes << 32 | u64::from(out.crc.finalize()))
-    }
 }
 
 /// The name of a session that a proposal opens: it must be the same wherever the proposal stands.
 #[expect(clippy::cast_possible_truncation, reason = "the lower half of random bits")]
 fn session_of(proposal: &Proposal) -> u64 {
     proposal.request() as u64
-}
-
-struct Hashing {
-    crc: crc32fast::Hasher,
-    bytes: u64,
-}
-
-impl io::Write for Hashing {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.crc.update(bytes);
-        self.bytes += bytes.len() as u64;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 /// Which operations made a final state.
@@ -240,7 +216,7 @@ impl Tail {
             self.base.frontier = Some(place);
             self.base.covered.insert(place.1, entry.sequence);
             if self.folded.count.is_multiple_of(HASHED_EVERY) {
-                self.hashes.insert(self.folded.count, self.folded.hash()?);
+                self.hashes.insert(self.folded.count, self.folded.applier.hash()?);
             }
         }
         while self.hashes.len() > HASHES_MAX {

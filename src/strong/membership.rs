@@ -78,7 +78,7 @@ impl<R: Runtime> Strong<R> {
         self.raft.is_initialized().await.map_err(|e| Error::Stopped(e.to_string()))
     }
 
-    async fn ask(&self, node: u64, addr: &str) -> Result<Probe, Error> {
+    pub(super) async fn ask(&self, node: u64, addr: &str) -> Result<Probe, Error> {
         let peer = Peer { addr: addr.to_owned(), node: Some(node), disk: None };
         let request = Message { kind: Kind::Probe, request: 0, body: Bytes::new() };
         let timeout = self.config.append_timeout;
@@ -333,7 +333,8 @@ impl<R: Runtime> Strong<R> {
         let replication = metrics.replication.iter().flatten();
         let poisoned = table.as_ref().err().map(ToString::to_string);
         let (applied, sessions, keys, duplicates) = table.unwrap_or_default();
-        let fault = metrics.running_state.as_ref().err().map(ToString::to_string).or(poisoned);
+        let stopped = metrics.running_state.as_ref().err().map(ToString::to_string);
+        let fault = self.state.fault().or(stopped).or(poisoned);
         Status {
             cluster: self.identity.cluster.clone(),
             id: self.identity.node,
@@ -355,6 +356,7 @@ impl<R: Runtime> Strong<R> {
             sessions: sessions as u64,
             keys: keys as u64,
             duplicates,
+            agreed: self.hashes.agreed(),
             fault,
         }
     }

@@ -16,6 +16,7 @@
 //! Does not: retry what may have happened. `write` waits and asks again only while it is definite
 //! that nothing did.
 
+mod agreement;
 mod log;
 mod membership;
 mod network;
@@ -48,6 +49,7 @@ use openraft::{
 use tracing::Instrument;
 
 pub(crate) use self::{
+    agreement::Hashes,
     log::Log,
     network::Networks,
     serve::Server,
@@ -90,6 +92,7 @@ pub(crate) struct Strong<R: Runtime> {
     accepts: Accepts,
     inbox: Inbox,
     slot: SessionSlot,
+    hashes: Arc<Hashes>,
     closing: AtomicBool,
 }
 
@@ -105,7 +108,7 @@ impl<R: Runtime> Strong<R> {
         identity: Identity,
         config: Arc<Config>,
         raft: Raft<R>,
-        state: Arc<SharedState<R>>,
+        (state, hashes): (Arc<SharedState<R>>, Arc<Hashes>),
         transport: Arc<dyn Transport>,
         snapshots: crate::storage::Snapshots,
         accepts: Accepts,
@@ -125,6 +128,7 @@ impl<R: Runtime> Strong<R> {
             accepts,
             inbox,
             slot,
+            hashes,
             closing,
         }
     }
@@ -133,6 +137,7 @@ impl<R: Runtime> Strong<R> {
     pub(crate) fn close(&self) {
         self.closing.store(true, Ordering::Relaxed);
         self.transport.close();
+        self.hashes.wake();
     }
 
     /// Stops everything and lets go of the disk.
@@ -167,6 +172,9 @@ impl<R: Runtime> Strong<R> {
 
     /// Whether this node still works: it was neither closed nor stopped by a fault.
     fn works(&self) -> Result<(), Error> {
+        if let Some(reason) = self.state.fault() {
+            return Err(Error::Stopped(reason));
+        }
         if self.closing.load(Ordering::Relaxed) {
             return Err(Error::Stopped("it was shut down or dropped".into()));
         }

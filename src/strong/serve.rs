@@ -156,6 +156,7 @@ impl<R: Runtime> Strong<R> {
             disk: self.identity.disk,
             initialized: self.raft.is_initialized().await.map_err(stopped)?,
             applied: self.state.look(|state| state.applied())?,
+            hashes: self.hashes.taken(),
         })
     }
 }

@@ -19,7 +19,7 @@ use std::{
     io,
     marker::PhantomData,
     panic::{self, AssertUnwindSafe},
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError, RwLock},
 };
 
 use bytes::Bytes;
@@ -31,6 +31,7 @@ use openraft::{
 };
 
 use super::{
+    agreement::Hashes,
     log::durable,
     types::{Types, decode_membership, encode_membership, from_raft, to_raft},
 };
@@ -56,7 +57,11 @@ pub(crate) struct State<R: Runtime> {
 
 /// The state as it is shared between the consensus engine, which changes it, and reads.
 #[derive(Debug)]
-pub(crate) struct SharedState<R: Runtime>(RwLock<State<R>>);
+pub(crate) struct SharedState<R: Runtime> {
+    state: RwLock<State<R>>,
+    /// Why the state is not to be trusted.
+    fault: OnceLock<String>,
+}
 
 impl<R: Runtime> SharedState<R> {
     /// The state before the first entry, or as of the snapshot.
@@ -73,15 +78,29 @@ impl<R: Runtime> SharedState<R> {
         if let Some(file) = snapshot {
             state.load(file)?;
         }
-        Ok(Self(RwLock::new(state)))
+        Ok(Self { state: RwLock::new(state), fault: OnceLock::new() })
+    }
+
+    /// From now on the state is neither looked at nor changed, for this reason.
+    pub(super) fn fail(&self, reason: String) {
+        // The first reason stands.
+        let _ = self.fault.set(reason);
+    }
+
+    /// Why the state is not to be trusted.
+    pub(crate) fn fault(&self) -> Option<String> {
+        self.fault.get().cloned()
     }
 
     /// Looks at the state.
     ///
     /// # Errors
-    /// `Stopped` after a panic in the user's machine.
+    /// `Stopped` after a panic in the user's machine, and when its state differs from the others'.
     pub(crate) fn look<T>(&self, look: impl FnOnce(&State<R>) -> T) -> Result<T, Error> {
-        let state = self.0.read().map_err(|_poisoned| {
+        if let Some(reason) = self.fault() {
+            return Err(Error::Stopped(reason));
+        }
+        let state = self.state.read().map_err(|_poisoned| {
             Error::Stopped("the state machine panicked; its state is not used any more".into())
         })?;
         Ok(look(&state))
@@ -100,7 +119,10 @@ impl<R: Runtime> SharedState<R> {
     /// Changes the state. A panic on the way poisons the lock, for the state may be half changed.
     fn change<T>(&self, change: impl FnOnce(&mut State<R>) -> io::Result<T>) -> io::Result<T> {
         caught(|| {
-            let state = self.0.write();
+            if let Some(reason) = self.fault() {
+                return Err(io::Error::other(reason));
+            }
+            let state = self.state.write();
             let mut state =
                 state.map_err(|_poisoned| io::Error::other("the state machine panicked before"))?;
             change(&mut state)
@@ -199,6 +221,7 @@ pub(crate) struct StateMachineStore<R: Runtime> {
     snapshots: Snapshots,
     current: Arc<Mutex<Option<SnapshotFile>>>,
     log: Arc<dyn LogStore>,
+    hashes: Arc<Hashes>,
     runtime: PhantomData<fn() -> R>,
 }
 
@@ -209,6 +232,7 @@ impl<R: Runtime> Clone for StateMachineStore<R> {
             snapshots: self.snapshots.clone(),
             current: self.current.clone(),
             log: self.log.clone(),
+            hashes: self.hashes.clone(),
             runtime: PhantomData,
         }
     }
@@ -220,9 +244,10 @@ impl<R: Runtime> StateMachineStore<R> {
         snapshots: Snapshots,
         current: Option<SnapshotFile>,
         log: Arc<dyn LogStore>,
+        hashes: Arc<Hashes>,
     ) -> Self {
         let current = Arc::new(Mutex::new(current));
-        Self { state, snapshots, current, log, runtime: PhantomData }
+        Self { state, snapshots, current, log, hashes, runtime: PhantomData }
     }
 
     fn current(&self) -> Option<SnapshotFile> {
@@ -287,7 +312,13 @@ impl<R: Runtime> RaftStateMachine<Types<R>> for StateMachineStore<R> {
     {
         while let Some((entry, responder)) = entries.try_next().await? {
             let id = from_raft::<R>(&entry.log_id);
-            let outcome = self.state.change(|state| state.apply(id, entry.payload))?;
+            let (outcome, hashed) = self.state.change(|state| {
+                let outcome = state.apply(id, entry.payload)?;
+                Ok((outcome, self.hashes.due(id.index).then(|| state.applier.capture())))
+            })?;
+            if let Some(state) = hashed {
+                self.hashes.hash::<R>(id.index, state);
+            }
             if let Some(responder) = responder {
                 responder.send(outcome);
             }

@@ -9,7 +9,7 @@ use openraft::{
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
-use super::{Log, SharedState, StateMachineStore, Types};
+use super::{Hashes, Log, SharedState, StateMachineStore, Types};
 use crate::{
     machine::{StateMachine, Typed},
     runtime::TokioRuntime,
@@ -47,7 +47,7 @@ where
         let log = (self.0)(dir.path());
         let state = Arc::new(SharedState::open(Typed::<Nothing>::boxed(), None).unwrap());
         let (snapshots, _) = Snapshots::open(Arc::new(MemoryDisk::default())).unwrap();
-        let store = StateMachineStore::new(state, snapshots, None, log.clone());
+        let store = StateMachineStore::new(state, snapshots, None, log.clone(), Hashes::every(0));
         Ok((dir, Log::new(log, u64::MAX), store))
     }
 }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a story that meets what it did not expect ends there")]
 
+mod agreement;
 mod cluster;
 mod crashes;
 mod damage;

@@ -173,6 +173,7 @@ fn status(addr: &str) -> Status {
         sessions: 0,
         keys: 0,
         duplicates: 0,
+        agreed: None,
         fault: None,
     }
 }

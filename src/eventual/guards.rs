@@ -1,0 +1,159 @@
+//! What a replica refuses. Each of these fails if the guard that it is about is taken away.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    log::{Author, Operation},
+    replica::{Limits, Replica},
+    session::Token,
+    stamp::Stamp,
+    tail::{Base, State},
+};
+use crate::{
+    applier::Applier,
+    codec,
+    error::Error,
+    machine::{StateMachine, Typed},
+    proposal::{Origin, Proposal},
+};
+
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct Sum(u64);
+
+impl StateMachine for Sum {
+    type Command = u64;
+    type Response = u64;
+    type Query = ();
+    type Answer = u64;
+
+    fn apply(&mut self, n: u64) -> u64 {
+        self.0 += n;
+        self.0
+    }
+
+    fn query(&self, (): ()) -> u64 {
+        self.0
+    }
+}
+
+/// All clocks begin here.
+const NOW: u64 = 1_000_000;
+
+const AHEAD_MAX_MS: u64 = 500;
+
+/// Members that have heard of each other and may accept.
+fn replicas<const N: usize>(tentative_max: usize) -> [Replica; N] {
+    let limits = Limits { tentative_max, ahead_max_ms: 500 };
+    let members: BTreeSet<u64> = (1..=N as u64).collect();
+    let mut node = 0;
+    let mut all = [(); N].map(|()| {
+        node += 1;
+        let state = State { applier: Applier::new(Typed::<Sum>::boxed()), count: 0 };
+        let (me, base) = (Author { node, incarnation: 1 }, Base::default());
+        Replica::open(me, &members, limits, Stamp(0), (state, base), Vec::new()).unwrap()
+    });
+    let digests = all.each_mut().map(|replica| replica.digest(NOW));
+    for replica in &mut all {
+        for digest in &digests {
+            replica.hear(digest.clone(), NOW).unwrap();
+        }
+        replica.raise(Stamp::at(2 * NOW));
+    }
+    all
+}
+
+fn accept(replica: &mut Replica, wall_ms: u64) -> Result<Operation, Error> {
+    let key = replica.arrived().to_le_bytes();
+    let origin = Origin::Once { key: &key, keys_max: 100 };
+    let accepted = replica.accept(Proposal::new(1, origin, &codec::encode(&1_u64)), wall_ms);
+    let arrived = replica.arrived();
+    replica.synced(arrived);
+    accepted.unwrap()
+}
+
+/// What a session has seen at one node is waited for at another, all of it.
+#[test]
+fn a_token_is_answered_only_where_all_that_it_names_is() {
+    let [mut here, mut there] = replicas(100);
+    let mut token = Token::default();
+    let first = accept(&mut here, NOW).unwrap();
+    let second = accept(&mut here, NOW).unwrap();
+    token.grow(&here);
+    let missing = |there: &Replica| token.missing(there, NOW, AHEAD_MAX_MS);
+    assert_eq!(missing(&here), None);
+    assert!(missing(&there).unwrap().starts_with("operation 2 of node 1"));
+    there.take(vec![first]).unwrap();
+    assert!(missing(&there).unwrap().starts_with("operation 2 of node 1"));
+    there.take(vec![second]).unwrap();
+    assert_eq!(missing(&there), None);
+}
+
+/// A client comes from a node whose clock is an hour ahead, and would take that hour along to every node
+/// that it asks. From other replicas, by way of operations, the hour has to be taken.
+#[test]
+fn a_token_does_not_carry_a_clock_that_is_far_ahead() {
+    let [mut astray, mut here] = replicas(100);
+    let hour = 3_600_000;
+    astray.raise(Stamp::at(NOW + 2 * hour));
+    let late = accept(&mut astray, NOW + hour).unwrap();
+    let mut whole = Token::default();
+    whole.grow(&astray);
+    // A client that asks for no guarantee but its own order.
+    let mut token = Token::default();
+    token.follow(&whole);
+    let missing = token.missing(&here, NOW, AHEAD_MAX_MS).unwrap();
+    assert!(missing.contains("3600000 ms ahead"), "{missing}");
+    assert_eq!(token.missing(&here, NOW + hour - AHEAD_MAX_MS, AHEAD_MAX_MS), None, "near enough");
+    here.take(vec![late]).unwrap();
+    assert_eq!(token.missing(&here, NOW, AHEAD_MAX_MS), None, "it is known here by now");
+}
+
+/// The clock of the second of three is ahead of most others', and no further than that it may be.
+#[test]
+fn a_node_whose_clock_is_ahead_accepts_up_to_a_limit() {
+    let [_, mut ahead, _] = replicas(100);
+    let [mut one, _, mut other] = replicas::<3>(100);
+    let mut accepts = |by_ms: u64| {
+        for peer in [&mut one, &mut other] {
+            ahead.hear(peer.digest(NOW), NOW + by_ms).unwrap();
+        }
+        accept(&mut ahead, NOW + by_ms)
+    };
+    accepts(500).unwrap();
+    let refused = accepts(501).unwrap_err();
+    assert!(
+        matches!(&refused, Error::Overloaded(why) if why.contains("501 ms ahead")),
+        "{refused}"
+    );
+    accepts(499).unwrap();
+}
+
+/// Nothing becomes final while a member is away, and memory is not endless.
+#[test]
+fn what_is_not_final_has_a_limit() {
+    let [mut here, mut away] = replicas(2);
+    accept(&mut here, NOW).unwrap();
+    accept(&mut here, NOW).unwrap();
+    let refused = accept(&mut here, NOW).unwrap_err();
+    assert!(refused.is_definite() && refused.to_string().contains("node 2"), "{refused}");
+    assert_eq!(here.tail().len(), 2);
+    here.hear(away.digest(NOW + 10), NOW + 10).unwrap();
+    here.digest(NOW + 10);
+    here.hear(away.digest(NOW + 11), NOW + 11).unwrap();
+    accept(&mut here, NOW + 12).unwrap();
+}
+
+/// A command of a session that was opened at another node, a moment ago.
+#[test]
+fn the_session_of_a_command_has_to_be_known() {
+    let [mut here, mut there] = replicas(100);
+    let open = Proposal::new(77, Origin::Open { sessions_max: 9 }, &[]);
+    let opened = here.accept(open, NOW).unwrap().unwrap();
+    let origin = Origin::Session { session: 77, sequence: 0, floor: 0 };
+    let command = Proposal::new(78, origin, &codec::encode(&1_u64));
+    assert!(here.knows_session(&command) && !there.knows_session(&command));
+    there.take(vec![opened]).unwrap();
+    assert!(there.knows_session(&command));
+}
