@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Args;
+use sixbells::Mode;
 use sixbells_jepsen::report::Exit;
 use sixbells_jepsen::sim::campaign::{Campaign, Case, Sweep};
 use sixbells_jepsen::sim::plan::Frame;
@@ -37,9 +38,12 @@ pub(crate) struct SimArgs {
     /// How many seeds. Without this, one, and what it reached.
     #[arg(long)]
     seeds: Option<u64>,
-    /// What clients do: register, set or bank. Default: by turns.
+    /// What clients do: register, set, bank, claim, counter, append or lock. Default: by turns.
     #[arg(long)]
     workload: Option<Workload>,
+    /// What the cluster promises: strong or eventual.
+    #[arg(long, default_value_t)]
+    mode: Mode,
     /// How many nodes, to choose from. Default: 1 to 7, three most often.
     #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u64).range(1..=7))]
     nodes: Vec<u64>,
@@ -50,13 +54,13 @@ pub(crate) struct SimArgs {
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=600))]
     time_limit: u64,
     /// Plant a known bug, by its name in `bugs`. Its plans have nodes and faults of their own.
-    #[arg(long, conflicts_with_all = ["nodes", "nemesis", "time_limit"])]
+    #[arg(long, conflicts_with_all = ["mode", "nodes", "nemesis", "time_limit"])]
     plant: Option<String>,
     /// On how many threads. Default: all cores.
     #[arg(long)]
     jobs: Option<usize>,
     /// Run the case in this file, as a failing run has written it.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["seed", "seeds", "plant", "workload", "nodes", "nemesis", "time_limit"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["seed", "seeds", "plant", "workload", "mode", "nodes", "nemesis", "time_limit"])]
     case: Option<PathBuf>,
     /// Write down everything that happens, with one seed or a case.
     #[arg(long, value_name = "FILE", conflicts_with = "seeds")]
@@ -94,11 +98,16 @@ pub(super) fn known(name: Option<&str>) -> anyhow::Result<Option<&'static bug::P
 }
 
 fn campaign(args: &SimArgs) -> anyhow::Result<Campaign> {
-    let mut frame = Frame { active: Duration::from_secs(args.time_limit), ..Frame::default() };
+    let active = Duration::from_secs(args.time_limit);
+    let mut frame = Frame { active, ..Frame::of(args.mode) };
     if !args.nodes.is_empty() {
         frame.nodes.clone_from(&args.nodes);
     }
     if !args.nemesis.is_empty() {
+        if let Some(kind) = args.nemesis.iter().find(|kind| !frame.faults.contains(kind)) {
+            let reason = format!("{kind} means nothing in {} mode", args.mode);
+            return Err(BadArguments(reason).into());
+        }
         frame.faults.clone_from(&args.nemesis);
         frame.insist = true;
     }
@@ -245,7 +254,7 @@ fn failed(case: &Case, outcome: &Outcome, store: Option<&SimArgs>) -> anyhow::Re
 /// The command that runs this seed again, as it was before it was made smaller.
 fn replay(case: &Case, args: &SimArgs) -> String {
     let mut command = format!("cargo jepsen sim --seed {}", case.plan.seed);
-    command += &format!(" --workload {}", case.workload);
+    command += &format!(" --workload {} --mode {}", case.workload, case.plan.mode);
     let joined = |words: Vec<String>| words.join(",");
     if let Some(bug) = &case.planted {
         return command + &format!(" --plant {bug}");

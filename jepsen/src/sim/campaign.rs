@@ -20,6 +20,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use sixbells::Mode;
 
 use super::{
     bug::Planted,
@@ -36,17 +37,9 @@ const THOROUGH: u64 = 200;
 /// What a thorough sweep must have seen at least once, beside every fault.
 const STATES: &[&str] = &[
     "a disk was full",
-    "a leader was elected",
     "a log failed",
     "a log was purged",
-    "a log was truncated",
-    "a lost node was replaced",
-    "a membership was joint",
-    "a node joined",
-    "a node left",
     "a node stopped by itself",
-    "a snapshot was built",
-    "a snapshot was received",
     "a state was restored",
     "a sync failed",
     "a torn tail was found",
@@ -54,6 +47,18 @@ const STATES: &[&str] = &[
     "an operation ended unknown",
     "an operation succeeded",
     "power failed during a disk operation",
+];
+
+/// The same where somebody leads.
+const STRONG_STATES: &[&str] = &[
+    "a leader was elected",
+    "a log was truncated",
+    "a lost node was replaced",
+    "a membership was joint",
+    "a node joined",
+    "a node left",
+    "a snapshot was built",
+    "a snapshot was received",
     "the leadership was handed over",
 ];
 
@@ -82,6 +87,8 @@ pub struct Case {
 /// What came of many seeds.
 #[derive(Debug, Default)]
 pub struct Sweep {
+    /// What the clusters promised.
+    pub mode: Mode,
     /// How many were run.
     pub seeds: u64,
     /// For how long, in simulated time.
@@ -113,7 +120,7 @@ impl Campaign {
 
     /// Runs these seeds until one fails. `progress` learns of each that is done.
     pub fn sweep(&self, seeds: Range<u64>, jobs: usize, progress: impl Fn(u64) + Sync) -> Sweep {
-        let sweep = Mutex::new(Sweep::default());
+        let sweep = Mutex::new(Sweep { mode: self.frame.mode, ..Sweep::default() });
         let run = |seed| {
             let case = self.case(seed);
             let outcome = case.run(None);
@@ -188,25 +195,32 @@ impl Sweep {
                 None => {}
             }
         }
-        let all = thorough && faults.len() == Kind::ALL.len();
-        let states = STATES.iter().filter(|state| all && self.count(state) == 0);
+        let all = thorough && faults == Frame::of(self.mode).faults;
+        let states = self.states().filter(|state| all && self.count(state) == 0);
         gaps.extend(states.map(|state| format!("not once: {state}")));
         let blind = self.looked.iter().filter(|(_, count)| thorough && **count == 0);
         gaps.extend(blind.map(|(oracle, _)| format!("{oracle} never looked")));
         gaps
     }
 
+    /// The states that a thorough sweep must have seen.
+    fn states(&self) -> impl Iterator<Item = &'static str> {
+        let strong = self.mode == Mode::Strong;
+        let only = if strong { STRONG_STATES } else { &[] };
+        STATES.iter().chain(only).copied()
+    }
+
     /// How often everything was reached.
     pub fn table(&self) -> String {
         let mut rows: Vec<(String, u64, u64)> = Vec::new();
-        for kind in Kind::ALL {
+        for kind in &Frame::of(self.mode).faults {
             let planned = self.planned.get(kind).copied().unwrap_or(0);
             rows.push((kind.reached().to_owned(), self.count(kind.reached()), planned));
         }
         let other = self.reached.iter().filter(|(what, _)| !what.starts_with("fault: "));
         rows.extend(other.map(|(what, count)| ((*what).to_owned(), *count, 0)));
-        let missing = STATES.iter().filter(|state| self.count(state) == 0);
-        rows.extend(missing.map(|state| ((*state).to_owned(), 0, 0)));
+        let missing = self.states().filter(|state| self.count(state) == 0);
+        rows.extend(missing.map(|state| (state.to_owned(), 0, 0)));
         let looked = self.looked.iter();
         rows.extend(looked.map(|(oracle, count)| (format!("oracle: {oracle}"), *count, 0)));
         let mut table = format!("{:<42} {:>12} {:>8}\n", "", "times", "plans");

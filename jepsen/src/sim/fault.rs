@@ -143,6 +143,10 @@ impl Kind {
         Kind::RollingRestart,
     ];
 
+    /// What means something in strong mode alone.
+    pub const STRONG: &[Kind] =
+        &[Kind::Rot, Kind::LostDisk, Kind::Add, Kind::Remove, Kind::Transfer, Kind::Snapshots];
+
     /// A fault of this kind.
     pub fn draw(self, rng: &mut SmallRng, nodes: u64) -> Fault {
         let number = rng.random_range(0..1_000);

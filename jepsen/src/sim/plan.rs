@@ -144,6 +144,20 @@ impl Default for Frame {
     }
 }
 
+impl Frame {
+    /// The default in a mode. Where nobody leads and all members are given, there is no such thing as
+    /// adding one or handing the leadership over; and who loses a disk for good loses what it alone had
+    /// acknowledged, as is documented.
+    pub fn of(mode: Mode) -> Self {
+        let mut frame = Self { mode, ..Self::default() };
+        if mode == Mode::Eventual {
+            frame.roaming = true;
+            frame.faults.retain(|kind| !Kind::STRONG.contains(kind));
+        }
+        frame
+    }
+}
+
 /// More voters than anybody runs.
 const NODES_MAX: u64 = 9;
 const ACTIVE_MAX: Duration = Duration::from_secs(3_600);
