@@ -377,10 +377,19 @@ impl Replica {
         Ok(self.tail.fold(frontier)?)
     }
 
-    /// Up to where nothing will come any more.
+    /// Up to where nothing will come any more, and nothing be lost.
     fn frontier(&self) -> Option<Stamp> {
         let promised = self.peers.values().map(|peer| peer.promise);
-        promised.chain([self.clock.promised()]).min()
+        let unsynced = self.arrivals.range(self.place(self.durable)..);
+        // A crash would take it back, and a stable read must not have shown it.
+        let before = unsynced.map(|operation| Stamp(operation.stamp.0.saturating_sub(1)));
+        promised.chain([self.clock.promised()]).chain(before).min()
+    }
+
+    /// Makes final what nobody else has a say in: a replica without peers hears of nobody.
+    pub(crate) fn settle_alone(&mut self, wall_ms: u64) -> Result<(), Fault> {
+        self.clock.promise(wall_ms);
+        if self.peers.is_empty() { self.settle() } else { Ok(()) }
     }
 
     /// What each other member promised, as far as it counts.
