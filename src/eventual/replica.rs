@@ -29,6 +29,7 @@ use super::tail::{Base, State, Tail, TailError};
 use crate::applier::DIVERGED;
 use crate::codec::CodecError;
 use crate::error::Error;
+use crate::plant::{Bug, planted};
 use crate::proposal::{Origin, Proposal};
 
 /// What is known of another replica.
@@ -194,8 +195,7 @@ impl Replica {
     pub(crate) fn unheard(&self) -> Option<u64> {
         // One that has a ceiling was part of the cluster before.
         let fresh = self.clock.ceiling() == Stamp(0);
-        let unheard = self.peers.iter().find(|(_, peer)| fresh && !peer.heard);
-        unheard.map(|(node, _)| *node)
+        self.peers.iter().find(|(_, peer)| fresh && !peer.heard).map(|(node, _)| *node)
     }
 
     /// How far this clock is ahead of most others'.
@@ -366,7 +366,9 @@ impl Replica {
     /// Counts the promises that may be counted by now, and makes final what they make so.
     fn settle(&mut self) -> Result<(), Fault> {
         for peer in self.peers.values_mut() {
-            while peer.waited_for.front().is_some_and(|digest| digest.covered_by(&self.have)) {
+            let early = planted(Bug::PromiseTooEarly);
+            let counts = |digest: &Digest| early || digest.covered_by(&self.have);
+            while peer.waited_for.front().is_some_and(counts) {
                 if let Some(Digest { promise, .. }) = peer.waited_for.pop_front() {
                     peer.promise = peer.promise.max(promise);
                     peer.heard = true;

@@ -35,7 +35,7 @@ use super::{
     convergence,
     oracle::{Panel, Violation},
     phases::{Rest, phases},
-    plan::Plan,
+    plan::{Manner, Plan},
     record::{self, Entry, Op, Record, typed},
     runtime::said,
     suite::Suite,
@@ -255,7 +255,7 @@ fn judge_eventual<S: StateMachine>(
 ) -> Judged {
     let Story { entries, order, rest, .. } = story;
     let acknowledged = operations.iter().filter(|o| o.is_write() && o.returned.is_some()).count();
-    let looked = vec![
+    let mut looked = vec![
         (CONVERGENCE, rest.replicas.len() as u64),
         (DURABILITY, acknowledged as u64),
         (EXACTLY_ONCE, order.len() as u64),
@@ -267,8 +267,19 @@ fn judge_eventual<S: StateMachine>(
             let replayed = replayed(suite, entries, order, &rest.replicas);
             replayed.map_err(|sentence| (CONVERGENCE, sentence))
         });
-    (wrong.err(), looked)
+    let mut lapse = None;
+    if let Some(judge) = &suite.guarantees {
+        let with_token = entries.iter().filter(|entry| entry.manner == Manner::Session);
+        let processes = with_token.map(|entry| entry.process).collect();
+        let (judged, sentence) = judge(operations, order, &processes);
+        looked.push((GUARANTEES, judged));
+        lapse = sentence.map(|sentence| (GUARANTEES, sentence));
+    }
+    (wrong.err().or(lapse), looked)
 }
+
+/// A client that carries a token reads its own writes, and never less than before.
+pub const GUARANTEES: &str = "session guarantees";
 
 /// All replicas end in the state that the union of the operations makes.
 pub const CONVERGENCE: &str = "convergence";
