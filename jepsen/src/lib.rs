@@ -12,6 +12,7 @@
 //! - [`checker`] compares the two and returns a three-valued verdict;
 //! - [`replicas`] compares what the nodes hold in the end;
 //! - [`sim`] runs all of that on a simulated cluster, in one thread, from one seed;
+//! - [`contrast`] does so in both modes, and puts them side by side;
 //! - [`report`] puts it into words, [`store`] keeps it.
 //!
 //! [`trial`] is one whole run. Other clusters are plugged in through [`nemesis::Target`], other
@@ -26,6 +27,7 @@
 pub mod bank;
 pub mod checker;
 pub mod cluster;
+pub mod contrast;
 pub mod generator;
 pub mod load;
 pub mod machine;

@@ -247,6 +247,23 @@ fn judge<S: StateMachine>(mode: Mode, suite: &Suite<S>, story: &Story<S>) -> Jud
     (followed.err().map(|why| ("linearizable", in_words(&why))), Vec::new())
 }
 
+/// Whether a mode kept what it promises beside linearizability, in a run that came to its end.
+///
+/// # Errors
+/// What was broken, and how.
+pub fn kept<S: StateMachine>(
+    suite: &Suite<S>,
+    mode: Mode,
+    story: &Story<S>,
+    operations: &[Typed<S>],
+) -> Result<(), String> {
+    let wrong = match mode {
+        Mode::Strong => None,
+        Mode::Eventual => judge_eventual(suite, story, operations).0,
+    };
+    wrong.map_or(Ok(()), |(promise, sentence)| Err(format!("{promise}: {sentence}")))
+}
+
 /// What eventual mode promises: that the replicas agree, on all that was acknowledged, each once.
 fn judge_eventual<S: StateMachine>(
     suite: &Suite<S>,
