@@ -161,10 +161,10 @@ fn answer(response: &Response) -> String {
 
 fn reordered(side: &Side, reordering: &Reordering) -> String {
     let (before, after) = (&side.operations[reordering.before], &side.operations[reordering.after]);
-    let (one, other) = reordering.elements;
+    let Reordering { came, shown, .. } = reordering;
     format!(
-        "a read through node {} at {} showed {one} before {other}, and one through the same node at {} \
-         showed {other} before {one}",
+        "a read through node {} at {} showed {shown} in a place of the list where one through the same \
+         node at {} showed {came}, which had come in before it",
         node(before),
         at(before.invoked),
         at(after.invoked)
