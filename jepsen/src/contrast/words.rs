@@ -139,7 +139,7 @@ fn did(command: &Command) -> String {
         Command::Bank(bank::Command::Pay { from, to, amount }) => {
             format!("paid {amount} from account {from} to account {to}")
         }
-        Command::Cas { key, from: None, to } => format!("gave {key} to {to}, as nobody had it"),
+        Command::Cas { key, from: None, to } => format!("gave the name {key} to {to}"),
         Command::Cas { key, to, .. } => format!("set register {key} to {to}"),
         Command::Write { key, value } => format!("wrote {value} to register {key}"),
         Command::Acquire { owner, .. } => format!("gave the lock to {owner}"),

@@ -147,9 +147,12 @@ fn with_tokens(
     let judged = guarantees(&sight, |operation| tokens.contains(&operation.process));
     let told = judged.lapses.first().map(|Lapse { read, write, own }| {
         let whose = if *own { "its own" } else { "one that it had been shown" };
+        let words =
+            |at: usize| format!("{:?}", operations[at]).chars().take(160).collect::<String>();
         format!(
-            "with a token, {:?} missed a write of which it had a right to know, {whose}: {:?}",
-            operations[*read], operations[*write]
+            "with a token, {} missed a write of which it had a right to know, {whose}: {}",
+            words(*read),
+            words(*write)
         )
     });
     (judged.judged as u64, told)
