@@ -99,7 +99,7 @@ impl Setting {
             let plan = self.plan(mode);
             let suite = self.workload.suite();
             let story = tell(&plan, &suite, None, None);
-            Side::of_story(&suite, mode, story)
+            Side::of_story(&suite, mode, &story)
         };
         let (strong, eventual) = (side(Mode::Strong), side(Mode::Eventual));
         Contrast { setting: self, strong, eventual }

@@ -39,11 +39,13 @@ pub fn html(contrast: &Contrast, replay: &str) -> String {
     );
     body += "<p>The same machine, commands, clients, faults and checkers. Strong mode agrees on the order, \
              then applies; eventual mode applies, then agrees on the order. Neither comes for free.</p>\n";
-    body += &rows(contrast);
+    body += &rows(table::rows(contrast));
     for side in [&contrast.strong, &contrast.eventual] {
         body += &format!("<h2>{} mode, client by client</h2>\n{}", side.mode, timeline(side));
     }
     body += KEY;
+    body += "<h2>During each fault</h2>\n";
+    body += &rows(table::faults(contrast));
     body += &curves(contrast);
     body += &revocations(&contrast.eventual);
     let _ = writeln!(body, "<p>To see it again: <code>{}</code></p>", escape(replay));
@@ -69,9 +71,9 @@ fn sentence(words: &str) -> String {
     format!("{first}{}.", letters.as_str())
 }
 
-fn rows(contrast: &Contrast) -> String {
+fn rows(rows: Vec<table::Row>) -> String {
     let mut out = "<table>\n<tr><th></th><th>strong</th><th>eventual</th></tr>\n".to_owned();
-    for (what, [strong, eventual]) in table::rows(contrast) {
+    for (what, [strong, eventual]) in rows {
         let cells = [what, strong, eventual].map(|cell| escape(&cell));
         let _ = writeln!(
             out,
@@ -80,6 +82,27 @@ fn rows(contrast: &Contrast) -> String {
         );
     }
     out + "</table>\n"
+}
+
+/// Where a time stands in a picture that goes up to `end`.
+fn x(time: u64, end: u64) -> f64 {
+    LEFT + (WIDTH - LEFT) * time as f64 / end as f64
+}
+
+/// When something was broken.
+fn shades(side: &Side, end: u64, height: f64) -> String {
+    let mut out = String::new();
+    for band in &side.bands {
+        let (from, to) = (x(band.from, end), x(band.to.unwrap_or(end).min(end), end));
+        let _ = writeln!(
+            out,
+            "<rect class=\"band\" x=\"{from:.1}\" y=\"0\" width=\"{:.1}\" height=\"{height}\"><title>{}\
+             </title></rect>",
+            (to - from).max(1.0),
+            escape(&format!("{}: {}", band.name, band.detail)),
+        );
+    }
+    out
 }
 
 /// One row for each client, from the first operation to the last.
@@ -92,19 +115,9 @@ fn timeline(side: &Side) -> String {
         .into_iter()
         .collect();
     let end = side.attempts.iter().filter_map(|attempt| attempt.ended).max().unwrap_or(1);
-    let x = |time: u64| LEFT + (WIDTH - LEFT) * time as f64 / end as f64;
     let height = ROW * (clients.len() as f64 + 1.5);
     let mut out = format!("<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\">\n");
-    for band in &side.bands {
-        let (from, to) = (x(band.from), x(band.to.unwrap_or(end).min(end)));
-        let _ = writeln!(
-            out,
-            "<rect class=\"band\" x=\"{from:.1}\" y=\"0\" width=\"{:.1}\" height=\"{height}\"><title>{}\
-             </title></rect>",
-            (to - from).max(1.0),
-            escape(&format!("{}: {}", band.name, band.detail)),
-        );
-    }
+    out += &shades(side, end, height);
     let revoked: BTreeSet<u64> = side.revoked.iter().map(|r| r.number).collect();
     let stale = side.staleness.ages.iter().filter(|age| age.missed > 0);
     let stale: BTreeSet<u64> = stale.map(|age| side.operations[age.read].number).collect();
@@ -121,7 +134,7 @@ fn timeline(side: &Side) -> String {
             End::Fail => "fail",
             End::Info => "info",
         };
-        let (from, to) = (x(attempt.invoked), x(attempt.ended.unwrap_or(end)));
+        let (from, to) = (x(attempt.invoked, end), x(attempt.ended.unwrap_or(end), end));
         let _ = writeln!(
             out,
             "<rect class=\"{class}\" x=\"{from:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{:.1}\"><title>{}\
@@ -142,7 +155,7 @@ fn timeline(side: &Side) -> String {
         let _ = writeln!(
             out,
             "<text x=\"{:.1}\" y=\"{height}\" text-anchor=\"end\">{seconds:.1} s</text>",
-            x(time)
+            x(time, end)
         );
     }
     out + "</svg>\n"

@@ -111,12 +111,12 @@ fn nanoseconds(time: Duration) -> u64 {
 
 impl Side {
     /// Judges a simulated run.
-    pub fn of_story(suite: &Suite<Workbench>, mode: Mode, story: Story<Workbench>) -> Self {
+    pub fn of_story(suite: &Suite<Workbench>, mode: Mode, story: &Story<Workbench>) -> Self {
         let operations = typed(&story.entries);
         let order = &story.order;
         let promises = match &story.violation {
             Some(violation) => Err(violation.to_string()),
-            None => kept(suite, mode, &story, &operations),
+            None => kept(suite, mode, story, &operations),
         };
         let mut budget = Budget::new(CHECK_MAX, CHECK_BYTES_MAX);
         let linearizable =
@@ -163,8 +163,15 @@ impl Side {
             self.bands.iter().any(|band| (band.from..band.to.unwrap_or(u64::MAX)).contains(&at))
         };
         let within = self.attempts.iter().filter(|attempt| attempt.invoked < self.healed);
-        let (during, outside) = within.partition(|attempt| broken(attempt.invoked));
-        (Bill::of(during), Bill::of(outside))
+        let (during, outside): (Vec<_>, Vec<_>) =
+            within.partition(|attempt| broken(attempt.invoked));
+        (Bill::of(&during), Bill::of(&outside))
+    }
+
+    /// What clients had to live with from one time to another.
+    pub fn bill(&self, from: u64, to: u64) -> Bill {
+        let within = self.attempts.iter().filter(|a| (from..to).contains(&a.invoked));
+        Bill::of(&within.collect::<Vec<_>>())
     }
 
     /// Money that was paid and was not there.
@@ -187,7 +194,7 @@ impl Side {
 }
 
 impl Bill {
-    fn of(attempts: Vec<&Attempt>) -> Self {
+    fn of(attempts: &[&Attempt]) -> Self {
         let ok = attempts.iter().filter(|attempt| attempt.end == End::Ok);
         let mut took: Vec<Duration> = ok
             .filter_map(|a| Some(Duration::from_nanos(a.ended?.saturating_sub(a.invoked))))

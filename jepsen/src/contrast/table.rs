@@ -6,8 +6,13 @@
 
 use std::fmt::Write;
 
+use sixbells_checker::faults::Band;
+
 use super::{Bill, Contrast, Side, side::percentile};
-use crate::checker::{Verdict, moment::duration};
+use crate::{
+    checker::{Verdict, moment::duration},
+    sim::workload::Workload,
+};
 
 /// One row: what, and what is to be said of each side.
 pub type Row = (String, [String; 2]);
@@ -60,6 +65,33 @@ pub fn rows(contrast: &Contrast) -> Vec<Row> {
             format!("{} of {} reads", judged.lapses.len(), judged.judged)
         };
         rows.push(row(&format!("own or seen writes missed, {who}"), &say));
+    }
+    let workload = contrast.setting.workload;
+    rows.retain(|(what, said)| match what.as_str() {
+        "money overspent" => workload == Workload::Bank,
+        "orders that changed" => workload == Workload::Append,
+        // What a workload's reads do not say is not worth a line.
+        _ => said.iter().any(|said| said != "-" && said != "0 of 0 reads"),
+    });
+    rows
+}
+
+/// What clients had to live with during each fault that hit both sides.
+pub fn faults(contrast: &Contrast) -> Vec<Row> {
+    let Contrast { strong, eventual, .. } = contrast;
+    let during = |side: &Side, band: &Band| {
+        let bill = side.bill(band.from, band.to.unwrap_or(side.healed));
+        format!("{}, p99 {}", available(&bill), time(bill.p99))
+    };
+    let mut left: Vec<&Band> = eventual.bands.iter().collect();
+    let mut rows = Vec::new();
+    for band in &strong.bands {
+        let Some(at) = left.iter().position(|other| other.detail == band.detail) else { continue };
+        let other = left.remove(at);
+        let seconds = |time: u64| time as f64 / 1e9;
+        let (from, to) = (seconds(band.from), seconds(band.to.unwrap_or(strong.healed)));
+        let what = format!("{from:.1} to {to:.1} s, {}", band.detail);
+        rows.push((what, [during(strong, band), during(eventual, other)]));
     }
     rows
 }

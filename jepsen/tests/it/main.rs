@@ -10,6 +10,7 @@
 
 #[cfg(test)]
 mod checking;
+#[cfg(test)]
 mod contrast;
 #[cfg(test)]
 mod generate;
