@@ -141,7 +141,10 @@ pub fn notes(operations: &[Typed<Workbench>], order: &[u64], clock: Clock) -> Ve
     let mut notes = Vec::new();
     if !staleness.ages.is_empty() {
         notes.extend(stale(&staleness, operations, clock));
-        notes.push(lapses(&guarantees(&sight, |_| true)));
+    }
+    let guarantees = guarantees(&sight, |_| true);
+    if guarantees.judged > 0 {
+        notes.push(lapses(&guarantees));
     }
     let reordered = reorderings(operations);
     if let Some(first) = reordered.first() {

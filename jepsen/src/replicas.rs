@@ -11,18 +11,21 @@
 //! - states are compared only if every node stood at one and the same place before and after it was
 //!   asked;
 //! - nodes that do not reach one place in time leave the verdict unknown: that is slow, not wrong;
-//! - two states at one place that differ are invalid, and so is a different order or number of commands.
+//! - two states at one place that differ are invalid, and so is a different order or number of commands,
+//!   or a state that the commands do not make.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use sixbells::Vector;
+use sixbells::{StateMachine, Vector};
 use tokio::time::{Instant, sleep};
 
+use crate::checker::replay::{Act, Typed};
 use crate::checker::{Explanation, Verdict};
 use crate::cluster::{Cluster, State};
 use crate::journal::PROBES;
+use crate::machine::{Command, Workbench};
 use crate::nemesis::Target;
 use crate::sim::subject::{Answer, Question};
 use crate::sim::world;
@@ -32,11 +35,50 @@ use crate::sim::world;
 pub struct Rest {
     /// Whether they hold the same.
     pub verdict: Verdict,
+    /// What the first holds; `None` unless all reached one place.
+    held: Option<Standing>,
+}
+
+impl Rest {
+    /// Whether they came to rest.
+    pub fn reached(&self) -> bool {
+        self.held.is_some()
+    }
+
     /// The numbers of the clients' commands in the order of the first node; empty unless all reached one
     /// place.
-    pub order: Vec<u64>,
-    /// How long it took until they did, if they did.
-    pub took: Option<Duration>,
+    pub fn order(&self) -> Vec<u64> {
+        let order = self.held.iter().flat_map(|held| &held.order).copied();
+        order.filter(|number| *number < PROBES).collect()
+    }
+
+    /// Whether they hold the same, and that is what their commands make, applied once more, here.
+    pub fn replayed(&self, operations: &[Typed<Workbench>]) -> Verdict {
+        let Some(Standing { commands, state, order, .. }) = &self.held else {
+            return self.verdict.clone();
+        };
+        let acts: BTreeMap<u64, &Act<Workbench>> =
+            operations.iter().map(|operation| (operation.number, &operation.act)).collect();
+        let mut machine = Workbench::default();
+        for number in order {
+            match acts.get(number) {
+                Some(Act::Write { command, .. }) => drop(machine.apply(command.clone())),
+                _ if *number >= PROBES => drop(machine.apply(Command::Nothing)),
+                // Nobody's command: the state shows it.
+                _ => {}
+            }
+        }
+        if matches!(self.verdict, Verdict::Invalid { .. })
+            || world::digest(sixbells::encode(&machine)) == *state
+        {
+            return self.verdict.clone();
+        }
+        let sentence = format!(
+            "all nodes hold the same after {commands} commands, but not what these make when they are \
+             applied once more"
+        );
+        Verdict::Invalid { explanation: Explanation { sentence, ..Explanation::default() } }
+    }
 }
 
 /// Where a node stands.
@@ -70,15 +112,13 @@ pub async fn compare(cluster: &Cluster, within: Duration) -> anyhow::Result<Rest
         if level(&cluster.nodes(), &places) || began.elapsed() >= within {
             let standings = standings(cluster).await?;
             if let Some(verdict) = judge(&cluster.nodes(), &standings) {
-                let order = standings.into_values().next().map(|standing| standing.order);
-                let clients = order.into_iter().flatten().filter(|number| *number < PROBES);
-                return Ok(Rest { verdict, order: clients.collect(), took: Some(began.elapsed()) });
+                return Ok(Rest { verdict, held: standings.into_values().next() });
             }
         }
         if began.elapsed() >= within {
             let limit = within.as_secs();
             let why = format!("the nodes did not come to rest within {limit} s: {places:?}");
-            return Ok(Rest { verdict: Verdict::Unknown { why }, order: Vec::new(), took: None });
+            return Ok(Rest { verdict: Verdict::Unknown { why }, held: None });
         }
         sleep(Duration::from_millis(100)).await;
     }
@@ -202,5 +242,33 @@ mod tests {
         let order = vec![1, 0, 2, 3, 4];
         assert_eq!(judge(&with(Standing { order, ..standing(9, 5, 77) })), Some("invalid"));
         assert_eq!(judge(&[one]), None, "node 2 did not answer");
+    }
+
+    /// Replicas that agree may agree on what is wrong: all of them applied a command twice, say.
+    #[test]
+    fn a_state_that_the_commands_do_not_make_is_invalid() {
+        let write = |number| Typed {
+            process: 1,
+            number,
+            node: None,
+            invoked: number,
+            returned: None,
+            act: Act::Write { command: Command::Increment { key: 1, by: 2 }, response: None },
+        };
+        let word = |order: &[u64], applied: u64| {
+            let mut machine = Workbench::default();
+            for _ in 0..applied {
+                machine.apply(Command::Increment { key: 1, by: 2 });
+            }
+            machine.apply(Command::Nothing);
+            let state = world::digest(sixbells::encode(&machine));
+            let held = Standing { order: order.to_vec(), ..standing(9, 3, state) };
+            let verdict = Verdict::Valid { operations: 3, partitions: 1 };
+            Rest { verdict, held: Some(held) }.replayed(&[write(1), write(2)]).word()
+        };
+        assert_eq!(word(&[2, 1, PROBES], 2), "valid");
+        assert_eq!(word(&[2, 1, PROBES], 3), "invalid");
+        assert_eq!(word(&[2, PROBES], 2), "invalid");
+        assert_eq!(word(&[2, 7, PROBES], 2), "invalid", "nobody sent 7");
     }
 }

@@ -37,7 +37,7 @@ use crate::load::{self, Load, Pace, Reads};
 use crate::machine::Workbench;
 use crate::nemesis::{Fault, Schedule};
 use crate::observer;
-use crate::replicas::{self, Rest};
+use crate::replicas;
 use crate::report::{Check, Report};
 use crate::store::RunFolder;
 use crate::workload::{Action, Evidence, Workload};
@@ -175,10 +175,10 @@ impl Trial {
             }
             Err(error) => report.checks.push(finding("recovery", error.to_string(), Vec::new())),
         }
-        let Rest { verdict, order, took } = replicas::compare(cluster, RECOVERY_MAX).await?;
-        outcome.order = order;
-        outcome.rested = took.map(|_| healed.elapsed());
-        self.compared(verdict, outcome);
+        let rest = replicas::compare(cluster, RECOVERY_MAX).await?;
+        outcome.order = rest.order();
+        outcome.rested = rest.reached().then(|| healed.elapsed());
+        self.compared(rest.replayed(&journal.operations()), outcome);
         self.last_reads(cluster, journal, workers, &mut outcome.report).await
     }
 

@@ -13,14 +13,13 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use sixbells::{LogEngine, Mode};
 use sixbells_jepsen::cluster::Plan;
-use sixbells_jepsen::generator::{RegisterWorkload, SetWorkload};
 use sixbells_jepsen::history::{Clock, Event, pairing};
 use sixbells_jepsen::junit::{self, Undecided};
 use sixbells_jepsen::load::{Pace, Reads};
@@ -31,7 +30,7 @@ use sixbells_jepsen::sim::workload::Workload as Kind;
 use sixbells_jepsen::store::RunFolder;
 use sixbells_jepsen::terminal::Ink;
 use sixbells_jepsen::trial::{Outcome, Trial};
-use sixbells_jepsen::workload::{Elements, Registers, Suited, Workload};
+use sixbells_jepsen::workload;
 use tracing_subscriber::EnvFilter;
 
 use super::{BadArguments, interruption};
@@ -112,7 +111,7 @@ enum Plant {
 pub(crate) fn run(args: &RunArgs) -> anyhow::Result<Exit> {
     args.check_length()?;
     let seed = args.seed.unwrap_or_else(seed_of_the_clock);
-    let workload = args.workload(seed);
+    let workload = workload::of(args.kind(), seed, args.concurrency);
     let replay = args.replay(seed);
     let name = format!("{}-{}", workload.name(), args.mode);
     let folder = RunFolder::create(&args.store, &name, seed, &replay)
@@ -177,17 +176,15 @@ impl RunArgs {
         )))
     }
 
-    fn workload(&self, seed: u64) -> Arc<dyn Workload> {
+    fn kind(&self) -> Kind {
         match self.workload {
-            WorkloadName::Register => {
-                Arc::new(Registers(RegisterWorkload::new(seed, self.concurrency)))
-            }
-            WorkloadName::Set => Arc::new(Elements(SetWorkload::new(seed, self.concurrency))),
-            WorkloadName::Bank => Arc::new(Suited { kind: Kind::Bank, seed }),
-            WorkloadName::Claim => Arc::new(Suited { kind: Kind::Claim, seed }),
-            WorkloadName::Counter => Arc::new(Suited { kind: Kind::Counter, seed }),
-            WorkloadName::Append => Arc::new(Suited { kind: Kind::Append, seed }),
-            WorkloadName::Lock => Arc::new(Suited { kind: Kind::Lock, seed }),
+            WorkloadName::Register => Kind::Register,
+            WorkloadName::Set => Kind::Set,
+            WorkloadName::Bank => Kind::Bank,
+            WorkloadName::Claim => Kind::Claim,
+            WorkloadName::Counter => Kind::Counter,
+            WorkloadName::Append => Kind::Append,
+            WorkloadName::Lock => Kind::Lock,
         }
     }
 
@@ -206,7 +203,7 @@ impl RunArgs {
         let mut command = format!(
             "cargo jepsen run --workload {} --mode {} --nodes {} --concurrency {} --rate {} \
              --time-limit {} --nemesis-interval {} --seed {seed} --log {}",
-            word(&|| self.workload.to_possible_value()),
+            self.kind(),
             self.mode,
             self.nodes,
             self.concurrency,

@@ -15,19 +15,30 @@ mod set;
 mod suited;
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use crate::checker::OpError;
 use crate::checker::budget::Budget;
 use crate::checker::replay::Typed;
-use crate::generator::Invocation;
+use crate::generator::{Invocation, RegisterWorkload, SetWorkload};
 use crate::history::{Clock, Completion, Event, Operation};
 use crate::machine::Workbench;
 use crate::report::Check;
+use crate::sim::workload::Workload as Kind;
 use crate::sim::{Op, Told};
 
 pub use register::Registers;
 pub use set::Elements;
 pub use suited::Suited;
+
+/// The workload of this name, the same in both modes.
+pub fn of(kind: Kind, seed: u64, concurrency: u64) -> Arc<dyn Workload> {
+    match kind {
+        Kind::Register => Arc::new(Registers(RegisterWorkload::new(seed, concurrency))),
+        Kind::Set => Arc::new(Elements(SetWorkload::new(seed, concurrency))),
+        kind => Arc::new(Suited { kind, seed }),
+    }
+}
 
 /// One kind of test.
 pub trait Workload: Debug + Send + Sync {
