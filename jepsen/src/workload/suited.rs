@@ -158,3 +158,56 @@ fn clip(value: &impl Debug) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::checker::replay::Act;
+    use crate::history::Clock;
+    use crate::machine::{Answer, Query, Response};
+
+    fn typed(number: u64, act: Act<Workbench>) -> Typed<Workbench> {
+        let (invoked, returned) = (number * 10, Some(number * 10 + 5));
+        Typed { process: number, number, node: None, invoked, returned, act }
+    }
+
+    fn word(writes: [Command; 2], query: Query, answer: Answer) -> &'static str {
+        let [first, second] = writes;
+        let write = |command| Act::Write { command, response: Some(Response::Done) };
+        let read = Act::Read { query, answer: Some(answer) };
+        let typed = [typed(1, write(first)), typed(2, write(second)), typed(3, read)];
+        let evidence =
+            Evidence { clock: Clock::Nanoseconds, operations: &[], typed: &typed, order: &[2, 1] };
+        let mut budget = Budget::new(Duration::from_secs(60), usize::MAX);
+        linearizable(&evidence, &mut budget).word()
+    }
+
+    /// The nodes agreed on an order that is not the one of real time.
+    #[test]
+    fn a_late_order_is_found_out_only_where_somebody_can_tell() {
+        let add = |by| Command::Increment { key: 1, by };
+        assert_eq!(word([add(1), add(2)], Query::Count(1), Answer::Count(3)), "valid");
+        assert_eq!(word([add(1), add(2)], Query::Count(1), Answer::Count(2)), "invalid");
+        let append = |value| Command::Append { key: 1, value };
+        let list = Answer::List(vec![2, 1]);
+        assert_eq!(word([append(1), append(2)], Query::List(1), list), "invalid");
+    }
+
+    #[test]
+    fn a_worker_repeats_itself_and_the_history_tells_commands_by_their_verbs() {
+        let operations = |seed| {
+            let mut worker = Suited { kind: Kind::Bank, seed }.generator(1);
+            let mut told = Vec::new();
+            for _ in 0..50 {
+                let Action { invocation, request } = worker.next_operation();
+                assert_eq!(invocation.f == "pay", matches!(request, Request::Write(_)));
+                told.push(invocation.value());
+            }
+            told
+        };
+        assert_eq!(operations(7), operations(7));
+        assert_ne!(operations(7), operations(8));
+    }
+}
