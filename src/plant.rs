@@ -19,6 +19,8 @@
 pub enum Bug {
     /// A write counts as replicated to a node that was asked and did not answer.
     AckBeforeQuorum,
+    /// In eventual mode, a write is acknowledged before it is durable.
+    AckBeforeSync,
     /// A restarted node takes its whole log for committed, and applies what never was.
     CommittedTooFar,
     /// A command of a session that the cluster has forgotten is applied, perhaps again.
@@ -27,6 +29,8 @@ pub enum Bug {
     FloorIgnored,
     /// Each attempt of a client's command has a number of its own, so a retry is a second effect.
     FreshRetry,
+    /// In eventual mode, an operation that comes late takes its place, and nothing is applied again.
+    LateApplied,
     /// A leader that restarts goes on in its old term: openraft's default.
     LeaderRestore,
     /// A leader answers reads for as long as it believes in its lease, and asks nobody.
@@ -40,11 +44,15 @@ pub enum Bug {
     /// A change of the members counts as replicated to a member that was asked and did not answer, so
     /// that one side of it decides alone.
     OneSidedQuorum,
+    /// In eventual mode, a promise counts although operations are missing that were given before it.
+    PromiseTooEarly,
     /// The log is purged for a snapshot that does not have its name yet, and so is not one after a
     /// restart.
     PurgeEarly,
     /// A read learns how far the leader had committed, but does not wait until the state is there.
     ReadPointSkipped,
+    /// In eventual mode, a restarted node numbers operations as the one that it was before the crash.
+    SameIncarnation,
     /// A snapshot takes its name before its bytes are synced, whether it was built or received.
     SnapshotUnsynced,
     /// A snapshot claims to hold entries that came after the state in it was captured.
@@ -53,6 +61,8 @@ pub enum Bug {
     SnapshotWithoutMembership,
     /// A snapshot holds the machine, but not the table of what was answered.
     SnapshotWithoutSessions,
+    /// In eventual mode, a node answers whether or not it holds what a session has seen.
+    TokenIgnored,
     /// Who is to take the leadership over is not asked to.
     TransferForgotten,
     /// A command whose reply was lost is called definitely not executed.

@@ -14,6 +14,7 @@
 //!   answers may be revoked;
 //! - [`replicas`] compares what the nodes hold in the end;
 //! - [`sim`] runs all of that on a simulated cluster, in one thread, from one seed;
+//! - [`contrast`] does so in both modes, and puts them side by side;
 //! - [`report`] puts it into words, [`store`] keeps it.
 //!
 //! [`trial`] is one whole run. Other clusters are plugged in through [`nemesis::Target`], other
@@ -28,6 +29,7 @@
 pub mod bank;
 pub mod checker;
 pub mod cluster;
+pub mod contrast;
 pub mod eventual;
 pub mod generator;
 pub mod journal;

@@ -1,4 +1,5 @@
-//! The command line of the test kit: `sixbells-jepsen run`, `check`, `sim`, `bugs` and `gen`.
+//! The command line of the test kit: `sixbells-jepsen run`, `check`, `sim`, `contrast`, `bugs` and
+//! `gen`.
 //!
 //! It parses arguments, hands them to the subcommand's own file under `command/`, and turns the
 //! result into an exit code: 0 valid, 1 invalid, 2 unknown, 254 bad arguments or bad input, 255
@@ -31,6 +32,7 @@ enum Command {
     Run(command::run::RunArgs),
     Check(command::check::CheckArgs),
     Sim(command::sim::SimArgs),
+    Contrast(command::contrast::ContrastArgs),
     Bugs(command::bugs::BugsArgs),
     Gen(command::generate::GenArgs),
     #[command(hide = true)]
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         Command::Run(args) => command::run::run(args),
         Command::Check(args) => command::check::run(args),
         Command::Sim(args) => command::sim::run(args),
+        Command::Contrast(args) => command::contrast::run(args),
         Command::Bugs(args) => command::bugs::run(args),
         Command::Gen(args) => command::generate::run(args),
         Command::Node(args) => command::node::run(args),

@@ -65,12 +65,15 @@ fn replicas<const N: usize>(tentative_max: usize) -> [Replica; N] {
 }
 
 fn accept(replica: &mut Replica, wall_ms: u64) -> Result<Operation, Error> {
+    let accepted = accept_unsynced(replica, wall_ms);
+    replica.synced(replica.arrived());
+    accepted
+}
+
+fn accept_unsynced(replica: &mut Replica, wall_ms: u64) -> Result<Operation, Error> {
     let key = replica.arrived().to_le_bytes();
     let origin = Origin::Once { key: &key, keys_max: 100 };
-    let accepted = replica.accept(Proposal::new(1, origin, &codec::encode(&1_u64)), wall_ms);
-    let arrived = replica.arrived();
-    replica.synced(arrived);
-    accepted.unwrap()
+    replica.accept(Proposal::new(1, origin, &codec::encode(&1_u64)), wall_ms).unwrap()
 }
 
 /// What a session has seen at one node is waited for at another, all of it.
@@ -156,4 +159,30 @@ fn the_session_of_a_command_has_to_be_known() {
     assert!(here.knows_session(&command) && !there.knows_session(&command));
     there.take(vec![opened]).unwrap();
     assert!(there.knows_session(&command));
+}
+
+/// A simulated cluster of one kept everything tentative, up to the limit.
+#[test]
+fn a_replica_without_peers_makes_final_what_is_durable() {
+    let [mut alone] = replicas::<1>(10);
+    accept_unsynced(&mut alone, NOW).unwrap();
+    alone.settle_alone(NOW + 10).unwrap();
+    assert_eq!(alone.tail().len(), 1, "what is not synced could still be lost");
+    alone.synced(alone.arrived());
+    alone.settle_alone(NOW + 10).unwrap();
+    assert_eq!(alone.tail().len(), 0);
+}
+
+/// A peer whose clock is ahead promises more than the operation's stamp before that is synced.
+#[test]
+fn what_is_not_durable_is_not_final() {
+    let [mut one, mut two] = replicas::<2>(10);
+    accept_unsynced(&mut one, NOW).unwrap();
+    let promised = two.digest(NOW + 400);
+    one.digest(NOW + 400);
+    one.hear(promised.clone(), NOW + 400).unwrap();
+    assert_eq!(one.tail().len(), 1, "a stable read would show what a crash takes back");
+    one.synced(one.arrived());
+    one.hear(promised, NOW + 400).unwrap();
+    assert_eq!(one.tail().len(), 0);
 }

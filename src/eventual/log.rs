@@ -28,6 +28,7 @@ use serde::{Deserialize, Serialize};
 use super::stamp::Stamp;
 use crate::{
     codec,
+    plant::{Bug, planted},
     storage::{Done, LogId, LogStore, Record},
 };
 
@@ -144,6 +145,9 @@ impl OperationLog {
                 let entry: Entry = codec::decode_tagged(&record.payload)?;
                 held.entries.push_back((record.id, entry.operation()));
                 match entry {
+                    Entry::Start { incarnation } if planted(Bug::SameIncarnation) => {
+                        found.incarnation = incarnation;
+                    }
                     Entry::Start { incarnation } => found.incarnation = incarnation + 1,
                     Entry::Ceiling(ceiling) => found.ceiling = ceiling,
                     Entry::Operation(operation) => found.operations.push(operation),

@@ -29,6 +29,7 @@ use super::tail::{Base, State, Tail, TailError};
 use crate::applier::DIVERGED;
 use crate::codec::CodecError;
 use crate::error::Error;
+use crate::plant::{Bug, planted};
 use crate::proposal::{Origin, Proposal};
 
 /// What is known of another replica.
@@ -194,8 +195,7 @@ impl Replica {
     pub(crate) fn unheard(&self) -> Option<u64> {
         // One that has a ceiling was part of the cluster before.
         let fresh = self.clock.ceiling() == Stamp(0);
-        let unheard = self.peers.iter().find(|(_, peer)| fresh && !peer.heard);
-        unheard.map(|(node, _)| *node)
+        self.peers.iter().find(|(_, peer)| fresh && !peer.heard).map(|(node, _)| *node)
     }
 
     /// How far this clock is ahead of most others'.
@@ -366,7 +366,9 @@ impl Replica {
     /// Counts the promises that may be counted by now, and makes final what they make so.
     fn settle(&mut self) -> Result<(), Fault> {
         for peer in self.peers.values_mut() {
-            while peer.waited_for.front().is_some_and(|digest| digest.covered_by(&self.have)) {
+            let early = planted(Bug::PromiseTooEarly);
+            let counts = |digest: &Digest| early || digest.covered_by(&self.have);
+            while peer.waited_for.front().is_some_and(counts) {
                 if let Some(Digest { promise, .. }) = peer.waited_for.pop_front() {
                     peer.promise = peer.promise.max(promise);
                     peer.heard = true;
@@ -377,10 +379,19 @@ impl Replica {
         Ok(self.tail.fold(frontier)?)
     }
 
-    /// Up to where nothing will come any more.
+    /// Up to where nothing will come any more, and nothing be lost.
     fn frontier(&self) -> Option<Stamp> {
         let promised = self.peers.values().map(|peer| peer.promise);
-        promised.chain([self.clock.promised()]).min()
+        let unsynced = self.arrivals.range(self.place(self.durable)..);
+        // A crash would take it back, and a stable read must not have shown it.
+        let before = unsynced.map(|operation| Stamp(operation.stamp.0.saturating_sub(1)));
+        promised.chain([self.clock.promised()]).chain(before).min()
+    }
+
+    /// Makes final what nobody else has a say in: a replica without peers hears of nobody.
+    pub(crate) fn settle_alone(&mut self, wall_ms: u64) -> Result<(), Fault> {
+        self.clock.promise(wall_ms);
+        if self.peers.is_empty() { self.settle() } else { Ok(()) }
     }
 
     /// What each other member promised, as far as it counts.

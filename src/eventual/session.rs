@@ -36,6 +36,7 @@ use crate::{
     codec,
     error::Error,
     machine::StateMachine,
+    plant::{Bug, planted},
     proposal::request_id,
     runtime::{Instant, Runtime},
     transport::BoxFuture,
@@ -80,6 +81,9 @@ impl Token {
         wall_ms: u64,
         ahead_max_ms: u64,
     ) -> Option<String> {
+        if planted(Bug::TokenIgnored) {
+            return None;
+        }
         let mut seen = self.seen.iter();
         if let Some((author, sequence)) = seen.find(|(a, s)| !holds(replica.have(), **a, **s)) {
             return Some(format!("operation {sequence} of {author}"));

@@ -97,8 +97,12 @@ impl<R: Runtime> Eventual<R> {
 
     /// Keeps the ceiling of the clock ahead of it.
     async fn wind(self: Arc<Self>) {
-        let wanted =
-            || self.with(|replica| Ok(replica.ceiling_wanted(Self::wall_ms(), CEILING_AHEAD_MS)));
+        let wanted = || {
+            self.with(|replica| {
+                replica.settle_alone(Self::wall_ms())?;
+                Ok(replica.ceiling_wanted(Self::wall_ms(), CEILING_AHEAD_MS))
+            })
+        };
         while let Ok(wanted) = wanted() {
             if let Some(ceiling) = wanted {
                 if let Err(error) = self.save_ceiling(ceiling).await {

@@ -28,6 +28,7 @@ use super::log::{Author, Operation, Vector};
 use super::stamp::Stamp;
 use crate::applier::{Applier, Outcome};
 use crate::codec::CodecError;
+use crate::plant::{Bug, planted};
 use crate::proposal::Proposal;
 
 /// Where an operation stands in the order.
@@ -144,7 +145,7 @@ impl Tail {
             first = Some(first.map_or(place, |first| first.min(place)));
         }
         let Some(first) = first else { return Ok(()) };
-        let from = match Some(first) < last {
+        let from = match Some(first) < last && !planted(Bug::LateApplied) {
             true => self.roll_back(first),
             false => last,
         };

@@ -12,6 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 pub(crate) mod bugs;
 pub(crate) mod check;
+pub(crate) mod contrast;
 mod follow;
 pub(crate) mod generate;
 mod judge;

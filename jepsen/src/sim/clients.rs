@@ -67,14 +67,15 @@ impl<S: StateMachine> Caller<S> {
     ) -> Result<S::Response, Error> {
         let (_, client) = &self.clients[self.at];
         match key {
-            Some(key) => client.write_once(key, command).await,
-            None if self.manner == Manner::Session => {
+            // A key names one request for ever; a session is a sequence of them.
+            Some(key) if self.manner != Manner::Session => client.write_once(key, command).await,
+            _ if self.manner == Manner::Session => {
                 let mut session = client.session(self.token.clone());
                 let written = session.write(command).await;
                 self.token = session.token().clone();
                 written
             }
-            None => client.write(command).await,
+            _ => client.write(command).await,
         }
     }
 

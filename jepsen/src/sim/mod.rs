@@ -7,7 +7,7 @@
 //! - [`network`] delays, loses, repeats and reorders messages, and cuts links;
 //! - [`plan`] is everything that decides a run, as data, drawn from a seed; [`fault`] is what can be in
 //!   it, and [`shrink`] makes a failing one small; [`seeds`] runs many;
-//! - [`cluster`] is the real nodes on it, each a [`process`] in one of the modes, `operator` what is asked of them, [`nemesis`] what befalls
+//! - [`cluster`] is the real nodes on it, each a [`process`] in one of the modes, `questions` what they are asked, `operator` what is asked of them, [`nemesis`] what befalls
 //!   them, `clients` who use them; [`disk`] and [`log`] are what they write on;
 //! - [`run`] is one plan, in `phases`, to its verdict; [`campaign`] is many, [`bug`] what is planted in
 //!   them, [`workload`] what they do; [`mod@test`] is the same for users, with a [`suite`] of their own on a
@@ -37,6 +37,7 @@ pub mod oracle;
 mod phases;
 pub mod plan;
 pub mod process;
+mod questions;
 pub mod record;
 pub mod run;
 pub mod runtime;

@@ -35,7 +35,7 @@ use super::{
     convergence,
     oracle::{Panel, Violation},
     phases::{Rest, phases},
-    plan::Plan,
+    plan::{Manner, Plan},
     record::{self, Entry, Op, Record, typed},
     runtime::said,
     suite::Suite,
@@ -247,6 +247,23 @@ fn judge<S: StateMachine>(mode: Mode, suite: &Suite<S>, story: &Story<S>) -> Jud
     (followed.err().map(|why| ("linearizable", in_words(&why))), Vec::new())
 }
 
+/// Whether a mode kept what it promises beside linearizability, in a run that came to its end.
+///
+/// # Errors
+/// What was broken, and how.
+pub fn kept<S: StateMachine>(
+    suite: &Suite<S>,
+    mode: Mode,
+    story: &Story<S>,
+    operations: &[Typed<S>],
+) -> Result<(), String> {
+    let wrong = match mode {
+        Mode::Strong => None,
+        Mode::Eventual => judge_eventual(suite, story, operations).0,
+    };
+    wrong.map_or(Ok(()), |(promise, sentence)| Err(format!("{promise}: {sentence}")))
+}
+
 /// What eventual mode promises: that the replicas agree, on all that was acknowledged, each once.
 fn judge_eventual<S: StateMachine>(
     suite: &Suite<S>,
@@ -255,7 +272,7 @@ fn judge_eventual<S: StateMachine>(
 ) -> Judged {
     let Story { entries, order, rest, .. } = story;
     let acknowledged = operations.iter().filter(|o| o.is_write() && o.returned.is_some()).count();
-    let looked = vec![
+    let mut looked = vec![
         (CONVERGENCE, rest.replicas.len() as u64),
         (DURABILITY, acknowledged as u64),
         (EXACTLY_ONCE, order.len() as u64),
@@ -267,8 +284,19 @@ fn judge_eventual<S: StateMachine>(
             let replayed = replayed(suite, entries, order, &rest.replicas);
             replayed.map_err(|sentence| (CONVERGENCE, sentence))
         });
-    (wrong.err(), looked)
+    let mut lapse = None;
+    if let Some(judge) = &suite.guarantees {
+        let with_token = entries.iter().filter(|entry| entry.manner == Manner::Session);
+        let processes = with_token.map(|entry| entry.process).collect();
+        let (judged, sentence) = judge(operations, order, &processes);
+        looked.push((GUARANTEES, judged));
+        lapse = sentence.map(|sentence| (GUARANTEES, sentence));
+    }
+    (wrong.err().or(lapse), looked)
 }
+
+/// A client that carries a token reads its own writes, and never less than before.
+pub const GUARANTEES: &str = "session guarantees";
 
 /// All replicas end in the state that the union of the operations makes.
 pub const CONVERGENCE: &str = "convergence";

@@ -8,12 +8,13 @@
 //!
 //! Does not: send anything. The `clients` do.
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use rand::rngs::SmallRng;
 use sixbells::StateMachine;
 
 use super::record::{Op, Told};
+use crate::checker::replay::Typed;
 
 /// Decides what one client does.
 pub trait Generator<S: StateMachine>: Send {
@@ -35,6 +36,11 @@ pub type MakeGenerator<S> = Arc<dyn Fn() -> Box<dyn Generator<S>> + Send + Sync>
 /// What must hold of the machine after every command.
 pub type Invariant<S> = Arc<dyn Fn(&S) -> Result<(), String> + Send + Sync>;
 
+/// Judges a history by the final order and by which processes carried a token: says how much it looked
+/// at, and what was broken.
+pub type JudgeSessions<S> =
+    Arc<dyn Fn(&[Typed<S>], &[u64], &BTreeSet<u64>) -> (u64, Option<String>) + Send + Sync>;
+
 /// What is tested: what clients do, and how it is judged.
 pub struct Suite<S: StateMachine> {
     /// What is done before anything breaks, in order.
@@ -45,6 +51,8 @@ pub struct Suite<S: StateMachine> {
     pub invariants: Vec<(String, Invariant<S>)>,
     /// What is asked once everything has come to rest.
     pub last: Vec<S::Query>,
+    /// Judges what was promised to clients with a token, in eventual mode.
+    pub guarantees: Option<JudgeSessions<S>>,
 }
 
 impl<S: StateMachine> Clone for Suite<S> {
@@ -54,6 +62,7 @@ impl<S: StateMachine> Clone for Suite<S> {
             generator: self.generator.clone(),
             invariants: self.invariants.clone(),
             last: self.last.clone(),
+            guarantees: self.guarantees.clone(),
         }
     }
 }

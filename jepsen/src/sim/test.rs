@@ -112,6 +112,7 @@ impl<S: StateMachine> Test<S> {
             generator: Arc::new(move || Box::new(generator.clone())),
             invariants: Vec::new(),
             last: Vec::new(),
+            guarantees: None,
         };
         Self { suite, frame: Frame::default() }
     }

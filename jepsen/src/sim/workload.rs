@@ -9,7 +9,12 @@
 //!
 //! Does not: judge. The machine itself is the specification.
 
-use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    str::FromStr,
+    sync::Arc,
+};
 
 use rand::{RngExt, rngs::SmallRng};
 use serde::{Deserialize, Serialize};
@@ -20,6 +25,10 @@ use super::{
 };
 use crate::{
     bank,
+    checker::{
+        eventual::{Lapse, Sight, guarantees},
+        replay::Typed,
+    },
     machine::{Answer, Command, Query, Response, Workbench},
 };
 
@@ -124,7 +133,29 @@ fn suite<G: Generator<Workbench> + Default + 'static>() -> Suite<Workbench> {
         generator: Arc::new(|| Box::new(G::default())),
         invariants: Vec::new(),
         last: Vec::new(),
+        guarantees: Some(Arc::new(with_tokens)),
     }
+}
+
+/// The reads of the clients that carry a token see what these have a right to see.
+fn with_tokens(
+    operations: &[Typed<Workbench>],
+    order: &[u64],
+    tokens: &BTreeSet<u64>,
+) -> (u64, Option<String>) {
+    let sight = Sight::new(operations, order);
+    let judged = guarantees(&sight, |operation| tokens.contains(&operation.process));
+    let told = judged.lapses.first().map(|Lapse { read, write, own }| {
+        let whose = if *own { "its own" } else { "one that it had been shown" };
+        let words =
+            |at: usize| format!("{:?}", operations[at]).chars().take(160).collect::<String>();
+        format!(
+            "with a token, {} missed a write of which it had a right to know, {whose}: {}",
+            words(*read),
+            words(*write)
+        )
+    });
+    (judged.judged as u64, told)
 }
 
 const KEYS: i64 = 3;

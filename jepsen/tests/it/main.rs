@@ -10,6 +10,7 @@
 
 #[cfg(test)]
 mod checking;
+mod contrast;
 #[cfg(test)]
 mod generate;
 #[cfg(test)]

@@ -173,7 +173,7 @@ fn fill(skeleton: &str, content: impl Fn(&str) -> String) -> String {
 
 /// Text as it may stand between tags or in a quoted attribute. What cannot be seen is written out, as
 /// `words.js` does: a letter that turns the direction of writing would turn its surroundings too.
-fn escape(text: &str) -> String {
+pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for letter in text.chars() {
         match letter {

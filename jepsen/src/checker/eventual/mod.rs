@@ -28,6 +28,8 @@ mod revocation;
 mod settled;
 mod sight;
 mod staleness;
+#[cfg(test)]
+mod tests;
 
 pub use guarantees::{Guarantees, Lapse, guarantees};
 pub use reordering::{Reordering, reorderings};

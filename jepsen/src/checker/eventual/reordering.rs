@@ -1,7 +1,10 @@
-//! Temporary operation reordering: an order that a client has seen, and that another order followed.
+//! Temporary operation reordering: an order that a client has seen, and that another one followed.
 //!
 //! In: typed operations on lists. Out: pairs of reads through one node, the second called after the first
-//! had returned, that show two elements in opposite orders.
+//! had returned, where something had come in before an element that the first had shown.
+//!
+//! In an agreed order a list only grows at its end. Where the order is agreed on late, an append that
+//! arrives late takes a place among those that were shown already.
 //!
 //! Does not: look at different nodes. That two of them disagree for a while is no surprise.
 
@@ -19,8 +22,10 @@ pub struct Reordering {
     pub before: usize,
     /// The later read's operation.
     pub after: usize,
-    /// Two elements: the earlier read shows them in this order, the later one in the other.
-    pub elements: (i64, i64),
+    /// The element that came in.
+    pub came: i64,
+    /// The element that it came before, shown by the earlier read in its place.
+    pub shown: i64,
 }
 
 /// Finds them: of each read, the first against the one before it through the same node.
@@ -38,19 +43,13 @@ pub fn reorderings(operations: &[Typed<Workbench>]) -> Vec<Reordering> {
         };
         if let Some((before, until, earlier)) = last.get(&(*key, node.as_str()))
             && until < invoked
-            && let Some(elements) = swapped(earlier, list)
+            && let Some((shown, came)) =
+                earlier.iter().zip(list).find(|(shown, came)| shown != came)
         {
-            found.push(Reordering { before: *before, after: at, elements });
+            let (before, shown, came) = (*before, *shown, *came);
+            found.push(Reordering { before, after: at, came, shown });
         }
         last.insert((*key, node), (at, *returned, list));
     }
     found
-}
-
-/// The first two neighbours of the earlier list that stand the other way round in the later one.
-fn swapped(earlier: &[i64], later: &[i64]) -> Option<(i64, i64)> {
-    let places: BTreeMap<i64, usize> = later.iter().enumerate().map(|(at, e)| (*e, at)).collect();
-    let common: Vec<i64> = earlier.iter().copied().filter(|e| places.contains_key(e)).collect();
-    let pair = common.windows(2).find(|pair| places[&pair[0]] > places[&pair[1]])?;
-    Some((pair[0], pair[1]))
 }

@@ -85,4 +85,18 @@ bugs! { LIBRARY:
     "wiped-votes" Bug::Library(Lib::WipedVotes), 200, &[3],
         &[Kind::LostDisk, Kind::Partition, Kind::Kill], busy,
         "a node that lost its disk votes again";
+    "ack-before-sync" Bug::Library(Lib::AckBeforeSync), 40, &[3],
+        &[Kind::Power, Kind::Blackout], slow_syncs,
+        "in eventual mode, a write is acknowledged before it is durable";
+    "late-applied" Bug::Library(Lib::LateApplied), 40, &[3], &[Kind::Partition], busy,
+        "in eventual mode, nothing is applied again for an operation that comes late";
+    "promise-too-early" Bug::Library(Lib::PromiseTooEarly), 60, &[3],
+        &[Kind::Partition, Kind::Loss, Kind::SlowLinks], busy,
+        "in eventual mode, operations are called final that others may come before";
+    "same-incarnation" Bug::Library(Lib::SameIncarnation), 60, &[3],
+        &[Kind::Power, Kind::Blackout], slow_syncs,
+        "in eventual mode, a restarted node gives numbers again that a crash took back";
+    "token-ignored" Bug::Library(Lib::TokenIgnored), 40, &[3],
+        &[Kind::Partition, Kind::SlowLinks], busy,
+        "in eventual mode, a node does not wait for what a session has seen";
 }

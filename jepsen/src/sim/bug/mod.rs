@@ -13,6 +13,8 @@
 
 use std::time::Duration;
 
+use sixbells::Mode;
+
 use super::{
     fault::Kind,
     log::LogBug,
@@ -70,7 +72,7 @@ impl Planted {
             nodes: self.nodes.to_vec(),
             faults: self.faults.to_vec(),
             insist: true,
-            ..Frame::default()
+            ..Frame::of(self.bug.mode())
         };
         let mut plan = Plan::draw(seed, &frame);
         (self.shape)(&mut plan);
@@ -84,6 +86,21 @@ impl Planted {
 }
 
 impl Bug {
+    /// The mode in which it can show itself.
+    pub fn mode(self) -> Mode {
+        match self {
+            #[cfg(feature = "plant")]
+            Bug::Library(
+                sixbells::plant::Bug::AckBeforeSync
+                | sixbells::plant::Bug::LateApplied
+                | sixbells::plant::Bug::PromiseTooEarly
+                | sixbells::plant::Bug::SameIncarnation
+                | sixbells::plant::Bug::TokenIgnored,
+            ) => Mode::Eventual,
+            _ => Mode::Strong,
+        }
+    }
+
     /// The bug of the log, if it is one.
     pub fn of_log(self) -> Option<LogBug> {
         match self {
