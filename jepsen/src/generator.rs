@@ -200,7 +200,7 @@ impl SetWorker {
 }
 
 /// A stream of its own for each worker, so that none depends on how fast another is.
-fn rng(seed: u64, worker: u64) -> SmallRng {
+pub(crate) fn rng(seed: u64, worker: u64) -> SmallRng {
     let mut of_run = SmallRng::seed_from_u64(seed);
     SmallRng::seed_from_u64(of_run.random::<u64>().wrapping_add(worker))
 }

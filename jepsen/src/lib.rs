@@ -10,6 +10,8 @@
 //! - [`history`] records what happened, and reads foreign histories;
 //! - [`model`] says what a correct object would have answered;
 //! - [`checker`] compares the two and returns a three-valued verdict;
+//! - [`journal`] keeps the operations in the machine's own types, and [`eventual`] judges them where
+//!   answers may be revoked;
 //! - [`replicas`] compares what the nodes hold in the end;
 //! - [`sim`] runs all of that on a simulated cluster, in one thread, from one seed;
 //! - [`contrast`] does so in both modes, and puts them side by side;
@@ -28,7 +30,9 @@ pub mod bank;
 pub mod checker;
 pub mod cluster;
 pub mod contrast;
+pub mod eventual;
 pub mod generator;
+pub mod journal;
 pub mod load;
 pub mod machine;
 pub mod nemesis;

@@ -9,27 +9,28 @@
 //! - pauses between operations are random, from the seed, and so long on average that all workers
 //!   together reach the rate. Time lost to slow operations is not made up for: a burst after every
 //!   fault would test something else;
-//! - no operation outlasts the clients' deadline by much: one that does is unknown.
+//! - no operation outlasts the clients' deadline by much: one that does is unknown;
+//! - what prepares a workload is repeated until it succeeds, before the others begin.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use sixbells::Client;
+use sixbells::{Client, Error};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use crate::cluster::{Cluster, DEADLINE};
-use crate::generator::Invocation;
-use crate::history::{Completion, Recorder, Worker};
-use crate::machine::Workbench;
+use crate::cluster::{Cluster, DEADLINE, Tested};
+use crate::history::{Completion, Worker};
+use crate::journal::Journal;
 use crate::nemesis::Target;
-use crate::workload::{Generator, Reply, Request, Workload, failed};
+use crate::sim::subject::{Answer, Numbered, Question};
+use crate::workload::{Action, Generator, Reply, Request, Workload, failed};
 
-/// Between two tries of a last read.
-const LAST_READ_PAUSE: Duration = Duration::from_millis(200);
+/// Between two tries of what has to succeed.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
 /// How fast, and by how many.
 #[derive(Clone, Copy, Debug)]
@@ -72,10 +73,11 @@ struct Actor {
 /// Whom a worker asks.
 #[derive(Debug)]
 struct Caller {
-    client: Client<Workbench>,
+    journal: Arc<Journal>,
+    client: Client<Tested>,
     reads: Reads,
-    /// The node that answers, if it can be no other.
-    node: Option<String>,
+    /// The node that is asked first.
+    node: u64,
 }
 
 impl Load {
@@ -86,29 +88,25 @@ impl Load {
     pub async fn new(
         workload: &Arc<dyn Workload>,
         cluster: &Cluster,
-        recorder: &Arc<Recorder>,
+        journal: &Arc<Journal>,
         pace: Pace,
         reads: Reads,
     ) -> anyhow::Result<Self> {
         let nodes = cluster.nodes();
         let mut actors = Vec::new();
         for (number, node) in (0..pace.concurrency).zip(nodes.into_iter().cycle()) {
-            let caller = match reads {
-                Reads::Linearizable => {
-                    Caller { client: cluster.client(node).await?, reads, node: None }
-                }
+            let client = match reads {
+                Reads::Linearizable => cluster.client(node).await?,
                 // A local read must not go elsewhere when its node is slow. Writes still follow
                 // that node's word on who leads.
-                Reads::Local => {
-                    let client = cluster.client_of(node).await?;
-                    Caller { client, reads, node: Some(node.to_string()) }
-                }
+                Reads::Local => cluster.client_of(node).await?,
             };
+            let caller = Caller { journal: Arc::clone(journal), client, reads, node };
             // Not the generator's stream: how long a worker waits must not change what it does.
             let pauses = pace.seed.wrapping_mul(31).wrapping_add(number);
             actors.push(Actor {
                 workload: Arc::clone(workload),
-                worker: recorder.worker(number),
+                worker: journal.recorder().worker(number),
                 generator: workload.generator(number),
                 caller,
                 rng: SmallRng::seed_from_u64(pauses),
@@ -116,6 +114,25 @@ impl Load {
             });
         }
         Ok(Self { actors })
+    }
+
+    /// Does what has to be done before anything breaks, at most this long.
+    ///
+    /// # Errors
+    /// What did not succeed.
+    pub async fn set_up(&mut self, within: Duration) -> anyhow::Result<()> {
+        let deadline = Instant::now() + within;
+        let Some(Actor { workload, worker, caller, .. }) = self.actors.first_mut() else {
+            return Ok(());
+        };
+        for action in workload.setup() {
+            while perform(&**workload, worker, caller, &action).await.is_none() {
+                let late = Instant::now() >= deadline;
+                anyhow::ensure!(!late, "{:?} did not succeed", action.request);
+                sleep(RETRY_PAUSE).await;
+            }
+        }
+        Ok(())
     }
 
     /// Sends operations until `stop` turns true, and returns the workers once the last of their
@@ -145,44 +162,69 @@ impl Actor {
                 _stopped = stop.wait_for(|stop| *stop) => return self.worker,
                 () = sleep_until(due) => {}
             }
-            let invocation = self.generator.next_operation();
-            let end = perform(&*self.workload, &mut self.worker, &self.caller, &invocation).await;
-            if let Completion::Ok(result) = end {
-                self.generator.observe(&invocation, &result);
+            let action = self.generator.next_operation();
+            let reply = perform(&*self.workload, &mut self.worker, &self.caller, &action).await;
+            if let Some(reply) = reply {
+                self.generator.observe(&action, &reply);
             }
         }
     }
 }
 
-/// One operation, from invocation to completion.
+/// One operation, from invocation to completion. Returns the answer, if it is one to this operation.
 async fn perform(
     workload: &dyn Workload,
     worker: &mut Worker,
     caller: &Caller,
-    invocation: &Invocation,
-) -> Completion {
-    let request = workload.request(invocation);
-    let local = caller.reads == Reads::Local && matches!(request, Request::Read(_));
+    action: &Action,
+) -> Option<Reply> {
+    let Action { invocation, request } = action;
     worker.invoke(invocation.f, invocation.value());
-    let client = &caller.client;
-    let answered = async {
-        match request {
-            Request::Write(command) => client.write(command).await.map(Reply::Response),
-            Request::Read(query) if local => client.read_local(query).await.map(Reply::Answer),
-            Request::Read(query) => client.read(query).await.map(Reply::Answer),
+    let number = caller.journal.invoke(worker.process(), caller.node, request);
+    let answered = timeout(DEADLINE * 2, caller.ask(number, request.clone()));
+    let (end, reply) = match answered.await {
+        Ok(Ok(reply)) => {
+            caller.journal.answered(number, &reply);
+            let end = workload.completion(action, &reply);
+            let answers = !matches!(end, Completion::Info(_));
+            (end, answers.then_some(reply))
         }
-    };
-    let end = match timeout(DEADLINE * 2, answered).await {
-        Ok(Ok(reply)) => workload.completion(invocation, &reply),
-        Ok(Err(error)) => failed(&error),
+        Ok(Err(error)) => (failed(&error), None),
         Err(_elapsed) => {
-            tracing::error!(?invocation, "the client did not keep its deadline");
-            Completion::Info("the client did not keep its deadline".to_owned())
+            tracing::error!(?action, "the client did not keep its deadline");
+            (Completion::Info("the client did not keep its deadline".to_owned()), None)
         }
     };
-    let node = if local { caller.node.clone() } else { None };
-    worker.complete(end.clone(), node, None);
-    end
+    if reply.is_none() && matches!(end, Completion::Fail(_)) {
+        caller.journal.failed(number);
+    }
+    // The one that answers, if it can be no other.
+    let local = caller.reads == Reads::Local && matches!(request, Request::Read(_));
+    worker.complete(end, local.then(|| caller.node.to_string()), None);
+    reply
+}
+
+impl Caller {
+    async fn ask(&self, number: u64, request: Request) -> Result<Reply, Error> {
+        let answer = match (request, self.reads) {
+            (Request::Write(command), _) => {
+                let written = self.client.write(Numbered { number, command }).await;
+                return written.map(Reply::Response);
+            }
+            (Request::Read(query), Reads::Linearizable) => {
+                self.client.read(Question::Machine(query)).await?
+            }
+            (Request::Read(query), Reads::Local) => {
+                self.client.read_local(Question::Machine(query)).await?
+            }
+        };
+        match answer {
+            Answer::Machine(answer) => Ok(Reply::Answer(answer)),
+            Answer::Summary { .. } | Answer::Order(_) => {
+                Err(Error::Unknown("a strange answer".to_owned()))
+            }
+        }
+    }
 }
 
 /// Asks what is left in the end: each read through its node, again and again until it succeeds, for
@@ -193,34 +235,31 @@ async fn perform(
 pub async fn last_reads(
     workload: &Arc<dyn Workload>,
     cluster: &Cluster,
+    journal: &Arc<Journal>,
     workers: Vec<Worker>,
-    reads: &[(u64, Invocation)],
+    reads: &[(u64, Action)],
     within: Duration,
-) -> anyhow::Result<Vec<(u64, Invocation)>> {
+) -> anyhow::Result<Vec<(u64, Action)>> {
     let deadline = Instant::now() + within;
     let count = workers.len();
     let mut tasks = JoinSet::new();
     for (number, mut worker) in workers.into_iter().enumerate() {
         let mut share = Vec::new();
-        for (node, invocation) in reads.iter().skip(number).step_by(count) {
-            let client = cluster.client_of(*node).await?;
-            let caller = Caller { client, reads: Reads::Linearizable, node: None };
-            share.push((*node, invocation.clone(), caller));
+        for (node, action) in reads.iter().skip(number).step_by(count) {
+            let (journal, client) = (Arc::clone(journal), cluster.client_of(*node).await?);
+            let caller = Caller { journal, client, reads: Reads::Linearizable, node: *node };
+            share.push((action.clone(), caller));
         }
         let workload = Arc::clone(workload);
         tasks.spawn(async move {
             let mut missing = Vec::new();
-            for (node, invocation, caller) in share {
-                loop {
-                    let end = perform(&*workload, &mut worker, &caller, &invocation).await;
-                    if matches!(end, Completion::Ok(_)) {
-                        break;
-                    }
+            for (action, caller) in share {
+                while perform(&*workload, &mut worker, &caller, &action).await.is_none() {
                     if Instant::now() >= deadline {
-                        missing.push((node, invocation));
+                        missing.push((caller.node, action));
                         break;
                     }
-                    sleep(LAST_READ_PAUSE).await;
+                    sleep(RETRY_PAUSE).await;
                 }
             }
             missing

@@ -7,8 +7,8 @@
 //! - a compare-and-set that finds another value changes nothing and says what it found;
 //! - every command counts, also one without an effect: two replicas with the same digest have
 //!   applied as many commands and hold the same state;
-//! - no model looks in here: the checkers judge by specifications of their own, since one that
-//!   replays the machine cannot see a bug in it.
+//! - registers and sets are judged by specifications of their own, since one that replays the machine
+//!   cannot see a bug in it; the other objects by the machine itself, so a bug in here goes unseen there.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 

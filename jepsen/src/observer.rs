@@ -1,4 +1,4 @@
-//! The observer: writes down what each node says of its role and term, while a trial runs.
+//! The observer: writes down what each node says of its role and term, or that it runs, while a trial does.
 //!
 //! In go a cluster and the recorder, into the history go events that [`nodes`] reads back, so that a
 //! page can show who led when something went wrong.
@@ -19,7 +19,7 @@ use sixbells::Role;
 use sixbells_checker::nodes;
 use tokio::time::sleep;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, State};
 use crate::history::Recorder;
 use crate::nemesis::Target;
 
@@ -35,8 +35,10 @@ pub async fn observe(cluster: &Cluster, recorder: &Recorder) -> Infallible {
 async fn follow(cluster: &Cluster, recorder: &Recorder, node: u64) -> Infallible {
     let mut before = None;
     loop {
-        let now = match cluster.status(node).await {
-            Some(status) => (word(status.role), Some(status.term)),
+        let now = match cluster.state(node).await {
+            Some(State::Strong(status)) => (word(status.role), Some(status.term)),
+            // There all are equal.
+            Some(State::Eventual(_)) => ("running", None),
             None => (nodes::SILENT, None),
         };
         if before != Some(now) {

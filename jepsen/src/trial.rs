@@ -5,8 +5,8 @@
 //!                              \--------- recorded ---------/                            -> checkers
 //! ```
 //!
-//! In go a [`Workload`], the faults and the times; out come a [`Report`] and the events of the history,
-//! which is in the run folder by then.
+//! In go a [`Workload`], the faults and the times; out comes an [`Outcome`]: a [`Report`], the events of
+//! the history, which is in the run folder by then, and the same in the machine's own types.
 //!
 //! Invariants:
 //! - the history is written whatever happened, also when the trial is interrupted;
@@ -19,22 +19,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use sixbells::Mode;
+use sixbells_checker::faults::{self, Band};
 use sixbells_checker::nodes;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use crate::checker::budget::Budget;
+use crate::checker::replay::Typed;
 use crate::checker::stats::Stats;
 use crate::checker::{Explanation, Verdict};
 use crate::cluster::{Cluster, Death, Plan};
-use crate::history::{Event, EventType, Process, Recorder, Worker, pairing};
+use crate::eventual::{self, CONVERGENCE};
+use crate::history::{Clock, Event, EventType, Process, Recorder, Worker, pairing};
+use crate::journal::Journal;
 use crate::load::{self, Load, Pace, Reads};
+use crate::machine::Workbench;
 use crate::nemesis::{Fault, Schedule};
 use crate::observer;
 use crate::replicas;
 use crate::report::{Check, Report};
 use crate::store::RunFolder;
-use crate::workload::Workload;
+use crate::workload::{Action, Evidence, Workload};
 
 /// How long a fresh cluster may take to serve. A machine that is busy compiling is slow.
 const READY_MAX: Duration = Duration::from_secs(60);
@@ -70,6 +76,29 @@ pub struct Trial {
     pub interval: Duration,
 }
 
+/// What came of a trial.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// For a person and for a program.
+    pub report: Report,
+    /// The history.
+    pub events: Vec<Event>,
+    /// What may have happened of it, in the machine's own types, on the same clock.
+    pub operations: Vec<Typed<Workbench>>,
+    /// The numbers of the commands in the order in which all nodes have applied them; empty if they did
+    /// not come to rest.
+    pub order: Vec<u64>,
+    /// How long the nodes took to come to rest once all was healed, if they did.
+    pub rested: Option<Duration>,
+}
+
+impl Outcome {
+    /// What was broken, and when.
+    pub fn bands(&self) -> Vec<Band> {
+        faults::bands(&self.events, Clock::Nanoseconds)
+    }
+}
+
 impl Trial {
     /// Runs it, until it is over or `interrupted`, and reports.
     ///
@@ -79,43 +108,48 @@ impl Trial {
         &self,
         folder: &RunFolder,
         interrupted: impl Future<Output = ()>,
-    ) -> anyhow::Result<(Report, Vec<Event>)> {
+    ) -> anyhow::Result<Outcome> {
         let began = Instant::now();
         let recorder = Recorder::new(self.pace.concurrency);
-        let mut report = Report::default();
+        let journal = Journal::new(&recorder);
+        let mut outcome = Outcome::default();
         match Cluster::start(self.plan, folder).await {
             Ok(cluster) => {
-                let phases = self.phases(&cluster, &recorder, &mut report);
+                let phases = self.phases(&cluster, &journal, &mut outcome);
                 let ended = tokio::select! {
                     ended = phases => Some(ended),
                     () = interrupted => None,
                     never = observer::observe(&cluster, &recorder) => match never {},
                 };
+                let failures = &mut outcome.report.failures;
                 match ended {
                     Some(Ok(())) => cluster.close().await,
-                    Some(Err(error)) => report.failures.push(format!("{error:#}")),
-                    None => report.failures.push("the run was interrupted".to_owned()),
+                    Some(Err(error)) => failures.push(format!("{error:#}")),
+                    None => failures.push("the run was interrupted".to_owned()),
                 }
                 cluster.kill_all().await;
-                report.checks.extend(deaths(&cluster, folder));
+                outcome.report.checks.extend(deaths(&cluster, folder));
             }
-            Err(error) => report.failures.push(format!("{error:#}")),
+            Err(error) => outcome.report.failures.push(format!("{error:#}")),
         }
-        report.checks.extend(panics(self.plan.nodes, folder));
-        report.notes.push(snapshots(self.plan.nodes, folder));
-        let events = recorder.events();
-        folder.write_history(&events).context("write the history")?;
+        outcome.report.checks.extend(panics(self.plan.nodes, folder));
+        if self.plan.mode == Mode::Strong {
+            outcome.report.notes.push(snapshots(self.plan.nodes, folder));
+        }
+        outcome.events = recorder.events();
+        outcome.operations = journal.operations();
+        folder.write_history(&outcome.events).context("write the history")?;
         tell("checking the history");
-        self.judge(&events, &mut report);
-        report.took = Some(began.elapsed());
-        Ok((report, events))
+        self.judge(&mut outcome);
+        outcome.report.took = Some(began.elapsed());
+        Ok(outcome)
     }
 
     async fn phases(
         &self,
         cluster: &Cluster,
-        recorder: &Arc<Recorder>,
-        report: &mut Report,
+        journal: &Arc<Journal>,
+        outcome: &mut Outcome,
     ) -> anyhow::Result<()> {
         tell(&format!("starting {} nodes", self.plan.nodes));
         let ready = async {
@@ -127,10 +161,12 @@ impl Trial {
         let Some(took) = ready.await? else { return Ok(()) };
         tell(&format!("ready after {:.1} s", took.as_secs_f64()));
         sleep(QUIET_MAX.min(self.time_limit / 10)).await;
-        let workers = self.break_under_load(cluster, recorder, report).await?;
+        let report = &mut outcome.report;
+        let workers = self.break_under_load(cluster, journal, report).await?;
         if !cluster.deaths().so_far().is_empty() {
             return Ok(());
         }
+        let healed = Instant::now();
         tell("healed; waiting until the cluster serves");
         match cluster.serves(RECOVERY_MAX).await {
             Ok(took) => {
@@ -139,26 +175,46 @@ impl Trial {
             }
             Err(error) => report.checks.push(finding("recovery", error.to_string(), Vec::new())),
         }
-        match replicas::compare(cluster, RECOVERY_MAX).await? {
-            Verdict::Valid { operations, .. } => {
-                report.notes.push(format!("all nodes hold the same after {operations} commands"));
-            }
-            verdict @ (Verdict::Invalid { .. } | Verdict::Unknown { .. }) => {
-                let name = "replicas".to_owned();
-                report.checks.push(Check { name, verdict, details: serde_json::Value::Null });
-            }
+        let rest = replicas::compare(cluster, RECOVERY_MAX).await?;
+        outcome.order = rest.order();
+        outcome.rested = rest.reached().then(|| healed.elapsed());
+        self.compared(rest.replayed(&journal.operations()), outcome);
+        self.last_reads(cluster, journal, workers, &mut outcome.report).await
+    }
+
+    /// In eventual mode that the replicas come to one state is what is promised, else it goes without
+    /// saying.
+    fn compared(&self, verdict: Verdict, outcome: &mut Outcome) {
+        let Outcome { report, rested, .. } = outcome;
+        let ms = rested.map(|rested| rested.as_millis()).unwrap_or_default();
+        if let Verdict::Valid { operations, .. } = verdict {
+            report.notes.push(format!(
+                "all nodes hold the same after {operations} commands, {ms} ms after healing"
+            ));
         }
-        self.last_reads(cluster, recorder, workers, report).await
+        let name = match self.plan.mode {
+            Mode::Strong if matches!(verdict, Verdict::Valid { .. }) => return,
+            Mode::Strong => "replicas".to_owned(),
+            Mode::Eventual => CONVERGENCE.to_owned(),
+        };
+        report.checks.push(Check { name, verdict, details: serde_json::Value::Null });
     }
 
     /// The load beside the nemesis, until the time is over or somebody has died.
     async fn break_under_load(
         &self,
         cluster: &Cluster,
-        recorder: &Arc<Recorder>,
+        journal: &Arc<Journal>,
         report: &mut Report,
     ) -> anyhow::Result<Vec<Worker>> {
-        let load = Load::new(&self.workload, cluster, recorder, self.pace, self.reads).await?;
+        let recorder = journal.recorder();
+        let mut load = Load::new(&self.workload, cluster, journal, self.pace, self.reads).await?;
+        load.set_up(READY_MAX).await.context("prepare the workload")?;
+        if self.plan.mode == Mode::Eventual {
+            // What is prepared at one node would be missing at the others, and answers be revoked for
+            // no fault's sake.
+            replicas::at_rest(cluster, READY_MAX).await?;
+        }
         tell(&format!("load and faults for {} s", self.time_limit.as_secs()));
         let (conductor, stop) = watch::channel(false);
         let schedule = Schedule::new(self.pace.seed, &self.faults, self.interval);
@@ -193,16 +249,17 @@ impl Trial {
     async fn last_reads(
         &self,
         cluster: &Cluster,
-        recorder: &Arc<Recorder>,
+        journal: &Arc<Journal>,
         workers: Vec<Worker>,
         report: &mut Report,
     ) -> anyhow::Result<()> {
         let nodes: Vec<u64> = (1..=self.plan.nodes).collect();
-        let reads = self.workload.final_reads(&nodes, &recorder.events());
+        let reads = self.workload.final_reads(&nodes, &journal.recorder().events());
         let missing =
-            load::last_reads(&self.workload, cluster, workers, &reads, RECOVERY_MAX).await?;
+            load::last_reads(&self.workload, cluster, journal, workers, &reads, RECOVERY_MAX)
+                .await?;
         report.notes.push(format!("{} last reads", reads.len()));
-        if let Some((node, invocation)) = missing.first() {
+        if let Some((node, Action { invocation, .. })) = missing.first() {
             let count = missing.len();
             let read = format!("{} of {}", invocation.f, invocation.value());
             let gap = format!("{count} last reads never succeeded, such as {read} at node {node}");
@@ -212,7 +269,8 @@ impl Trial {
     }
 
     /// Lets the checkers look at what was recorded.
-    fn judge(&self, events: &[Event], report: &mut Report) {
+    fn judge(&self, outcome: &mut Outcome) {
+        let Outcome { report, events, operations: typed, order, rested } = outcome;
         let (clock, operations) = match pairing::pair(events) {
             Ok(paired) => paired,
             Err(error) => {
@@ -228,12 +286,21 @@ impl Trial {
             let name = "stats".to_owned();
             report.checks.push(Check { name, verdict, details: serde_json::Value::Null });
         }
+        let mut checks = Vec::new();
+        if self.plan.mode == Mode::Eventual && rested.is_some() {
+            checks.extend(eventual::checks(typed, order, Clock::Nanoseconds));
+            report.notes.extend(eventual::notes(typed, order, Clock::Nanoseconds));
+        }
         let mut budget = Budget::new(CHECK_MAX, CHECK_BYTES_MAX);
-        match self.workload.check(clock, &operations, &mut budget) {
-            // First, as it is what the trial is about.
-            Ok(checks) => drop(report.checks.splice(0..0, checks)),
+        let evidence = Evidence { clock, operations: &operations, typed, order };
+        match self.workload.check(&evidence, &mut budget) {
+            Ok(of_workload) => checks.extend(of_workload),
             Err(error) => report.failures.push(error.to_string()),
         }
+        // First, as it is what the trial is about; but a convergence that failed is graver than what
+        // clients saw before it could be there.
+        let at = report.checks.iter().take_while(|check| check.name == CONVERGENCE).count();
+        report.checks.splice(at..at, checks);
     }
 }
 

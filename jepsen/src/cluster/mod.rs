@@ -1,6 +1,6 @@
 //! A cluster of real processes on this machine, with a proxy on every link between two nodes.
 //!
-//! In go the number of nodes, a log engine and where to keep logs and data; out comes a
+//! In go the number of nodes, their mode, a log engine and where to keep logs and data; out comes a
 //! [`Cluster`], which is the nemesis' [`Target`] and knows where clients find each node. The nodes
 //! are this very program, started as its hidden command `node`.
 //!
@@ -20,16 +20,18 @@
 mod ports;
 mod process;
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex as Lock, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
-use sixbells::{Client, ClientConfig, LogEngine, Role, Status};
+use sixbells::{Client, ClientConfig, EventualStatus, LogEngine, Mode, Role, Status};
 use tokio::process::Command as Spawn;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
@@ -37,9 +39,11 @@ use tokio::time::{Instant, sleep};
 
 use self::process::Process;
 pub use self::process::{Death, Deaths};
+use crate::journal::PROBES;
 use crate::machine::{Command, Workbench};
 use crate::nemesis::{Link, Target};
-use crate::proxy::{Mode, Proxy};
+use crate::proxy::{self, Proxy};
+use crate::sim::subject::{Numbered, Subject};
 use crate::store::RunFolder;
 
 /// How long a node may take to say how it is; one that is paused says nothing.
@@ -48,11 +52,16 @@ const STATUS_MAX: Duration = Duration::from_millis(500);
 /// through one, and shorter than most partitions, so that these show in the history.
 pub const DEADLINE: Duration = Duration::from_secs(3);
 
+/// The machine that every node replicates: the workloads' own, which keeps the order of its commands.
+pub type Tested = Subject<Workbench>;
+
 /// What a cluster is made of.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
     /// How many nodes; their ids count from 1.
     pub nodes: u64,
+    /// What they promise.
+    pub mode: Mode,
     /// What keeps their logs.
     pub engine: LogEngine,
 }
@@ -61,13 +70,36 @@ pub struct Plan {
 #[derive(Debug)]
 pub struct Cluster {
     name: String,
+    mode: Mode,
     members: BTreeMap<u64, Member>,
     links: BTreeMap<Link, Proxy>,
     /// The links cut now, each with what its proxy had counted when it was cut.
     cut: Lock<BTreeMap<Link, u64>>,
     /// Asks nodes how they are.
-    asker: Client<Workbench>,
+    asker: Client<Tested>,
+    /// The number of the next probe.
+    probes: AtomicU64,
     deaths: Arc<Deaths>,
+}
+
+/// How a node says it is.
+#[derive(Clone, Debug)]
+pub enum State {
+    /// In strong mode.
+    Strong(Box<Status>),
+    /// In eventual mode.
+    Eventual(Box<EventualStatus>),
+}
+
+impl State {
+    async fn of(asker: Client<Tested>, mode: Mode, address: String) -> Option<Self> {
+        match mode {
+            Mode::Strong => asker.status_of(address).await.ok().map(Box::new).map(Self::Strong),
+            Mode::Eventual => {
+                asker.eventual_status_of(address).await.ok().map(Box::new).map(Self::Eventual)
+            }
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -100,7 +132,7 @@ impl Cluster {
             let member = Member {
                 address: addresses[id],
                 program: program.clone(),
-                arguments: arguments(*id, plan.engine, &name, folder, &addresses, &links),
+                arguments: arguments(*id, plan, &name, folder, &addresses, &links),
                 log: folder.node_log(*id),
                 process: Mutex::new(None),
             };
@@ -110,16 +142,23 @@ impl Cluster {
         let deaths = Arc::new(Deaths::default());
         let config = ClientConfig {
             cluster: name.clone(),
+            mode: plan.mode,
             attempt_timeout: STATUS_MAX,
             ..ClientConfig::default()
         };
         let all = addresses.values().map(SocketAddr::to_string);
         let asker = Client::connect(all, config).await?;
-        let cluster = Self { name, members, links, cut: Lock::default(), asker, deaths };
+        let (mode, cut, probes) = (plan.mode, Lock::default(), AtomicU64::new(PROBES));
+        let cluster = Self { name, mode, members, links, cut, asker, probes, deaths };
         for id in ids {
             cluster.start(id).await?;
         }
         Ok(cluster)
+    }
+
+    /// What the nodes promise.
+    pub fn mode(&self) -> Mode {
+        self.mode
     }
 
     /// The ends that nobody ordered.
@@ -127,13 +166,13 @@ impl Cluster {
         &self.deaths
     }
 
-    /// A client that asks `first` before the others.
+    /// A client that asks `first`, and where that does not do, those that follow it.
     ///
     /// # Errors
     /// If there are no nodes.
-    pub async fn client(&self, first: u64) -> anyhow::Result<Client<Workbench>> {
+    pub async fn client(&self, first: u64) -> anyhow::Result<Client<Tested>> {
         let mut ids: Vec<u64> = self.members.keys().copied().collect();
-        ids.sort_by_key(|id| *id != first);
+        ids.sort_by_key(|id| (*id < first, *id));
         self.connect(&ids).await
     }
 
@@ -141,13 +180,14 @@ impl Cluster {
     ///
     /// # Errors
     /// If there is no such node.
-    pub async fn client_of(&self, node: u64) -> anyhow::Result<Client<Workbench>> {
+    pub async fn client_of(&self, node: u64) -> anyhow::Result<Client<Tested>> {
         self.connect(&[node]).await
     }
 
-    async fn connect(&self, ids: &[u64]) -> anyhow::Result<Client<Workbench>> {
+    async fn connect(&self, ids: &[u64]) -> anyhow::Result<Client<Tested>> {
         let config = ClientConfig {
             cluster: self.name.clone(),
+            mode: self.mode,
             deadline: DEADLINE,
             ..ClientConfig::default()
         };
@@ -156,21 +196,21 @@ impl Cluster {
         Ok(Client::connect(addresses, config).await?)
     }
 
-    /// How the nodes are that can say so.
-    pub async fn statuses(&self) -> BTreeMap<u64, Status> {
-        let mut asking = JoinSet::new();
-        for (id, member) in &self.members {
-            let (id, asker, address) = (*id, self.asker.clone(), member.address.to_string());
-            asking.spawn(async move { (id, asker.status_of(address).await) });
-        }
-        let answers = asking.join_all().await;
-        answers.into_iter().filter_map(|(id, status)| Some((id, status.ok()?))).collect()
+    /// How one node is, if it can say so.
+    pub async fn state(&self, node: u64) -> Option<State> {
+        let address = self.members.get(&node)?.address.to_string();
+        State::of(self.asker.clone(), self.mode, address).await
     }
 
-    /// How one node is, if it can say so.
-    pub async fn status(&self, node: u64) -> Option<Status> {
-        let address = self.members.get(&node)?.address.to_string();
-        self.asker.status_of(address).await.ok()
+    /// How the nodes are that can say so.
+    pub async fn states(&self) -> BTreeMap<u64, State> {
+        let mut asking = JoinSet::new();
+        for (id, member) in &self.members {
+            let (id, mode) = (*id, self.mode);
+            let (asker, address) = (self.asker.clone(), member.address.to_string());
+            asking.spawn(async move { Some((id, State::of(asker, mode, address).await?)) });
+        }
+        asking.join_all().await.into_iter().flatten().collect()
     }
 
     /// Waits until a fresh write succeeds through every node, at most this long. Returns how long
@@ -182,7 +222,7 @@ impl Cluster {
         let began = Instant::now();
         for id in self.members.keys() {
             let client = self.client_of(*id).await?;
-            while let Err(error) = client.write(Command::Nothing).await {
+            while let Err(error) = client.write(self.probe()).await {
                 anyhow::ensure!(
                     began.elapsed() < within,
                     "no write succeeds through node {id} after {} s: {error}",
@@ -192,6 +232,11 @@ impl Cluster {
             }
         }
         Ok(began.elapsed())
+    }
+
+    fn probe(&self) -> Numbered<Workbench> {
+        let number = self.probes.fetch_add(1, Ordering::Relaxed);
+        Numbered { number, command: Command::Nothing }
     }
 
     /// The ids of the processes that run now.
@@ -236,7 +281,7 @@ impl Cluster {
 
 fn arguments(
     id: u64,
-    engine: LogEngine,
+    plan: Plan,
     cluster: &str,
     folder: &RunFolder,
     addresses: &BTreeMap<u64, SocketAddr>,
@@ -246,7 +291,8 @@ fn arguments(
     let mut add = |argument: String| arguments.push(argument.into());
     add(id.to_string());
     add(format!("--cluster={cluster}"));
-    add(format!("--log={engine}"));
+    add(format!("--mode={}", plan.mode));
+    add(format!("--log={}", plan.engine));
     for (peer, address) in addresses {
         add(format!("--peer={peer}={address}"));
     }
@@ -263,11 +309,15 @@ impl Target for Cluster {
         self.members.keys().copied().collect()
     }
 
-    /// The leader of the latest term: one that is cut off goes on calling itself leader.
+    /// The leader of the latest term: one that is cut off goes on calling itself leader. Where nobody
+    /// leads, the first that answers.
     async fn leader(&self) -> Option<u64> {
-        let statuses = self.statuses().await;
-        let leaders = statuses.values().filter(|status| status.role == Role::Leader);
-        leaders.max_by_key(|status| status.term).map(|status| status.id)
+        let states = self.states().await;
+        let leader = states.iter().filter_map(|(node, state)| match state {
+            State::Strong(status) => (status.role == Role::Leader).then_some((status.term, *node)),
+            State::Eventual(_) => Some((0, *node)),
+        });
+        leader.min_by_key(|(term, node)| (Reverse(*term), *node)).map(|(_, node)| node)
     }
 
     async fn kill(&self, node: u64) -> anyhow::Result<()> {
@@ -311,9 +361,9 @@ impl Target for Cluster {
         for (link, proxy) in &self.links {
             if links.contains(link) {
                 cut.insert(*link, proxy.counts().affected());
-                proxy.set_mode(Mode::Blackhole);
+                proxy.set_mode(proxy::Mode::Blackhole);
             } else {
-                proxy.set_mode(Mode::Pass);
+                proxy.set_mode(proxy::Mode::Pass);
             }
         }
         anyhow::ensure!(cut.len() == links.len(), "{links:?} are not all links of this cluster");
@@ -326,7 +376,7 @@ impl Target for Cluster {
         for (link, before) in std::mem::take(&mut *cut) {
             let proxy = &self.links[&link];
             held_back += proxy.counts().affected() - before;
-            proxy.set_mode(Mode::Pass);
+            proxy.set_mode(proxy::Mode::Pass);
         }
         Ok(held_back)
     }

@@ -16,8 +16,8 @@ use std::path::PathBuf;
 use anyhow::bail;
 use clap::Args;
 use rustix::process::{Signal, set_parent_process_death_signal};
-use sixbells::{Config, LogEngine, Node};
-use sixbells_jepsen::machine::Workbench;
+use sixbells::{Config, LogEngine, Mode, Node};
+use sixbells_jepsen::cluster::Tested;
 use sixbells_jepsen::report::Exit;
 use tracing_subscriber::EnvFilter;
 
@@ -42,6 +42,9 @@ pub(crate) struct NodeArgs {
     /// Where to dial a peer instead.
     #[arg(long = "route", value_name = "ID=ADDRESS", value_parser = parse_peer)]
     routes: Vec<(u64, String)>,
+    /// What it promises.
+    #[arg(long, default_value_t)]
+    mode: Mode,
     /// What keeps the log.
     #[arg(long, default_value_t)]
     log: LogEngine,
@@ -73,7 +76,7 @@ async fn serve(args: &NodeArgs) -> anyhow::Result<Exit> {
         log_keep_entries: args.log_keep_entries,
         ..Config::default()
     };
-    let mut builder = Node::<Workbench>::builder(args.id)
+    let mut builder = Node::<Tested>::builder(args.id)
         .cluster(&args.cluster)
         .data_dir(&args.dir)
         .peers(args.peers.clone())
@@ -82,12 +85,22 @@ async fn serve(args: &NodeArgs) -> anyhow::Result<Exit> {
     for (peer, address) in &args.routes {
         builder = builder.route(*peer, address);
     }
-    let node = builder.start().await?;
-    tokio::select! {
-        reason = node.stopped() => bail!("the node has stopped: {reason}"),
-        () = input_closed() => {}
+    match args.mode {
+        Mode::Strong => {
+            let node = builder.start().await?;
+            tokio::select! {
+                reason = node.stopped() => bail!("the node has stopped: {reason}"),
+                () = input_closed() => node.shutdown().await,
+            }
+        }
+        Mode::Eventual => {
+            let node = builder.start_eventual().await?;
+            tokio::select! {
+                reason = node.stopped() => bail!("the node has stopped: {reason}"),
+                () = input_closed() => node.shutdown().await,
+            }
+        }
     }
-    node.shutdown().await;
     Ok(Exit::Valid)
 }
 

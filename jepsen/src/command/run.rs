@@ -13,24 +13,24 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
-use sixbells::LogEngine;
+use sixbells::{LogEngine, Mode};
 use sixbells_jepsen::cluster::Plan;
-use sixbells_jepsen::generator::{RegisterWorkload, SetWorkload};
 use sixbells_jepsen::history::{Clock, Event, pairing};
 use sixbells_jepsen::junit::{self, Undecided};
 use sixbells_jepsen::load::{Pace, Reads};
 use sixbells_jepsen::nemesis::Fault;
 use sixbells_jepsen::page::Page;
 use sixbells_jepsen::report::{Exit, Report};
+use sixbells_jepsen::sim::workload::Workload as Kind;
 use sixbells_jepsen::store::RunFolder;
 use sixbells_jepsen::terminal::Ink;
-use sixbells_jepsen::trial::Trial;
-use sixbells_jepsen::workload::{Elements, Registers, Workload};
+use sixbells_jepsen::trial::{Outcome, Trial};
+use sixbells_jepsen::workload;
 use tracing_subscriber::EnvFilter;
 
 use super::{BadArguments, interruption};
@@ -44,8 +44,9 @@ pub(crate) struct RunArgs {
     /// What the clients do, and how it is judged.
     #[arg(long, value_enum, default_value = "register")]
     workload: WorkloadName,
-    /// What the cluster promises.
-    #[arg(long, value_enum, default_value = "strong")]
+    /// What the cluster promises. strong: agree on the order, then apply; linearizable. eventual: apply,
+    /// then agree on the order; answers may be revoked.
+    #[arg(long, value_name = "strong|eventual", default_value_t)]
     mode: Mode,
     /// How many nodes.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=9))]
@@ -68,9 +69,9 @@ pub(crate) struct RunArgs {
     /// Decides everything random. Without it, the clock decides, and the report says how.
     #[arg(long)]
     seed: Option<u64>,
-    /// What keeps the nodes' logs: wal or sled.
-    #[arg(long, default_value_t)]
-    log: LogEngine,
+    /// What keeps the nodes' logs: wal or sled. Without it, wal; in eventual mode sled.
+    #[arg(long)]
+    log: Option<LogEngine>,
     /// Where run folders are kept.
     #[arg(long, value_name = "DIR", default_value = "store")]
     store: PathBuf,
@@ -88,15 +89,16 @@ enum WorkloadName {
     Register,
     /// Add unique elements to a set: none that was acknowledged may be lost.
     Set,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Mode {
-    /// Agree on the order, then apply: linearizable.
-    Strong,
-    /// Apply, then agree on the order. Hidden until it can be run.
-    #[value(hide = true)]
-    Eventual,
+    /// Pay from account to account: no payment that was called done may be taken back.
+    Bank,
+    /// Claim names: each has one owner.
+    Claim,
+    /// Add to counters: a final sum, whatever the order.
+    Counter,
+    /// Append to lists: all see one order.
+    Append,
+    /// Take and give back a lock: one at a time holds it.
+    Lock,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -107,15 +109,11 @@ enum Plant {
 
 /// Runs the command.
 pub(crate) fn run(args: &RunArgs) -> anyhow::Result<Exit> {
-    if args.mode == Mode::Eventual {
-        let reason = "--mode eventual: eventual mode cannot be run yet; --mode strong can";
-        return Err(BadArguments(reason.to_owned()).into());
-    }
     args.check_length()?;
     let seed = args.seed.unwrap_or_else(seed_of_the_clock);
-    let workload = args.workload(seed);
+    let workload = workload::of(args.kind(), seed, args.concurrency);
     let replay = args.replay(seed);
-    let name = format!("{}-strong", workload.name());
+    let name = format!("{}-{}", workload.name(), args.mode);
     let folder = RunFolder::create(&args.store, &name, seed, &replay)
         .with_context(|| format!("make a run folder in {}", args.store.display()))?;
     eprintln!("{}", folder.path().display());
@@ -123,7 +121,7 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<Exit> {
     let faults = args.nemesis.clone();
     let trial = Trial {
         workload,
-        plan: Plan { nodes: args.nodes, engine: args.log },
+        plan: Plan { nodes: args.nodes, mode: args.mode, engine: args.log() },
         pace: Pace { rate: f64::from(args.rate), concurrency: args.concurrency, seed },
         reads: match args.plant {
             Some(Plant::LocalReads) => Reads::Local,
@@ -134,7 +132,7 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<Exit> {
         interval: Duration::from_secs_f64(args.nemesis_interval),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let (report, events) = runtime.block_on(async {
+    let Outcome { report, events, .. } = runtime.block_on(async {
         let interrupted = interruption()?;
         trial.run(&folder, interrupted).await
     })?;
@@ -178,13 +176,23 @@ impl RunArgs {
         )))
     }
 
-    fn workload(&self, seed: u64) -> Arc<dyn Workload> {
+    fn kind(&self) -> Kind {
         match self.workload {
-            WorkloadName::Register => {
-                Arc::new(Registers(RegisterWorkload::new(seed, self.concurrency)))
-            }
-            WorkloadName::Set => Arc::new(Elements(SetWorkload::new(seed, self.concurrency))),
+            WorkloadName::Register => Kind::Register,
+            WorkloadName::Set => Kind::Set,
+            WorkloadName::Bank => Kind::Bank,
+            WorkloadName::Claim => Kind::Claim,
+            WorkloadName::Counter => Kind::Counter,
+            WorkloadName::Append => Kind::Append,
+            WorkloadName::Lock => Kind::Lock,
         }
+    }
+
+    fn log(&self) -> LogEngine {
+        self.log.unwrap_or(match self.mode {
+            Mode::Strong => LogEngine::default(),
+            Mode::Eventual => LogEngine::Sled,
+        })
     }
 
     /// The command that does the same again, all defaults spelt out: they may change.
@@ -195,14 +203,14 @@ impl RunArgs {
         let mut command = format!(
             "cargo jepsen run --workload {} --mode {} --nodes {} --concurrency {} --rate {} \
              --time-limit {} --nemesis-interval {} --seed {seed} --log {}",
-            word(&|| self.workload.to_possible_value()),
-            word(&|| self.mode.to_possible_value()),
+            self.kind(),
+            self.mode,
             self.nodes,
             self.concurrency,
             self.rate,
             self.time_limit,
             self.nemesis_interval,
-            self.log,
+            self.log(),
         );
         if !self.nemesis.is_empty() {
             let faults: Vec<&str> = self.nemesis.iter().map(|fault| fault.name()).collect();
@@ -277,9 +285,21 @@ mod tests {
         assert!(check_length("--nemesis partition --nemesis-interval 0.5 --time-limit 1").is_err());
     }
 
+    /// The replay command of a run must not depend on what the defaults become.
     #[test]
-    fn the_help_does_not_offer_what_cannot_be_run() {
+    fn each_mode_has_its_own_log_and_the_replay_says_which() {
+        let replay = |arguments: &str| {
+            let words = ["run"].into_iter().chain(arguments.split_whitespace());
+            Alone::try_parse_from(words).unwrap().run.replay(7)
+        };
+        let strong = replay("");
+        assert!(strong.contains("--workload register --mode strong"), "{strong}");
+        assert!(strong.contains("--log wal"), "{strong}");
+        let eventual = replay("--mode eventual --workload bank");
+        assert!(eventual.contains("--workload bank --mode eventual"), "{eventual}");
+        assert!(eventual.contains("--log sled"), "{eventual}");
+        assert!(replay("--mode eventual --log wal").contains("--log wal"));
         let help = Alone::command().render_long_help().to_string();
-        assert!(help.contains("linearizable") && !help.contains("ventual"), "{help}");
+        assert!(help.contains("answers may be revoked"), "{help}");
     }
 }

@@ -1,8 +1,8 @@
 //! Workloads: what is done to the cluster, and how it is judged, one file each.
 //!
-//! A [`Workload`] is everything a run needs to know about one kind of test: its generator, how an
-//! operation becomes a request to the [`Workbench`](crate::machine::Workbench) and its reply a
-//! result, which reads end the run, and which checkers look at the history.
+//! A [`Workload`] is everything a run needs to know about one kind of test: its generator, what each
+//! [`Action`] asks of the [`Workbench`] and what its reply means, which reads end the run, and which
+//! checkers look at the [`Evidence`].
 //!
 //! Invariants:
 //! - an error of the client becomes `fail` or `info` in one place, [`failed`], and by
@@ -12,75 +12,98 @@
 
 mod register;
 mod set;
+mod suited;
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use crate::checker::OpError;
 use crate::checker::budget::Budget;
-use crate::generator::Invocation;
-use crate::history::{Clock, Completion, Event, Operation, Value};
-use crate::machine::{Answer, Command, Query, Response};
+use crate::checker::replay::Typed;
+use crate::generator::{Invocation, RegisterWorkload, SetWorkload};
+use crate::history::{Clock, Completion, Event, Operation};
+use crate::machine::Workbench;
 use crate::report::Check;
+use crate::sim::workload::Workload as Kind;
+use crate::sim::{Op, Told};
 
 pub use register::Registers;
 pub use set::Elements;
+pub use suited::Suited;
+
+/// The workload of this name, the same in both modes.
+pub fn of(kind: Kind, seed: u64, concurrency: u64) -> Arc<dyn Workload> {
+    match kind {
+        Kind::Register => Arc::new(Registers(RegisterWorkload::new(seed, concurrency))),
+        Kind::Set => Arc::new(Elements(SetWorkload::new(seed, concurrency))),
+        kind => Arc::new(Suited { kind, seed }),
+    }
+}
 
 /// One kind of test.
 pub trait Workload: Debug + Send + Sync {
     /// The name on the command line.
     fn name(&self) -> &'static str;
 
+    /// What is done before anything breaks, in order.
+    fn setup(&self) -> Vec<Action> {
+        Vec::new()
+    }
+
     /// What one worker does.
     fn generator(&self, worker: u64) -> Box<dyn Generator>;
 
-    /// What to ask the cluster.
-    fn request(&self, invocation: &Invocation) -> Request;
-
     /// How an operation with this reply ended.
-    fn completion(&self, invocation: &Invocation, reply: &Reply) -> Completion;
+    fn completion(&self, action: &Action, reply: &Reply) -> Completion;
 
     /// The reads that end the run, each with the node that it goes through. Each is repeated until
     /// it succeeds.
-    fn final_reads(&self, nodes: &[u64], events: &[Event]) -> Vec<(u64, Invocation)>;
+    fn final_reads(&self, nodes: &[u64], events: &[Event]) -> Vec<(u64, Action)>;
 
-    /// Judges the history.
+    /// Judges what happened.
     ///
     /// # Errors
     /// For an operation that no workload could have produced.
-    fn check(
-        &self,
-        clock: Clock,
-        operations: &[Operation],
-        budget: &mut Budget,
-    ) -> Result<Vec<Check>, OpError>;
+    fn check(&self, evidence: &Evidence<'_>, budget: &mut Budget) -> Result<Vec<Check>, OpError>;
+}
+
+/// What a workload is judged by.
+#[derive(Clone, Copy, Debug)]
+pub struct Evidence<'a> {
+    /// The clock of all times.
+    pub clock: Clock,
+    /// The history.
+    pub operations: &'a [Operation],
+    /// The same in the machine's own types, without what definitely failed.
+    pub typed: &'a [Typed<Workbench>],
+    /// The numbers of the commands in the order in which the nodes applied them; empty if that is not
+    /// known.
+    pub order: &'a [u64],
 }
 
 /// The operations of one worker, without end.
 pub trait Generator: Debug + Send {
     /// The next operation.
-    fn next_operation(&mut self) -> Invocation;
+    fn next_operation(&mut self) -> Action;
 
-    /// Learns the result of an operation that was `ok`, as it is recorded.
-    fn observe(&mut self, invocation: &Invocation, result: &Value);
+    /// Learns what its worker was answered.
+    fn observe(&mut self, action: &Action, reply: &Reply);
+}
+
+/// An operation: what is asked of the cluster, and how the history tells it.
+#[derive(Clone, Debug)]
+pub struct Action {
+    /// For the history.
+    pub invocation: Invocation,
+    /// For the cluster.
+    pub request: Request,
 }
 
 /// What is asked of the cluster.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Request {
-    /// A change.
-    Write(Command),
-    /// A question.
-    Read(Query),
-}
+pub type Request = Op<Workbench>;
 
 /// What the cluster answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reply {
-    /// To a change.
-    Response(Response),
-    /// To a question.
-    Answer(Answer),
-}
+pub type Reply = Told<Workbench>;
 
 /// How an operation ended that got an error.
 pub fn failed(error: &sixbells::Error) -> Completion {

@@ -9,11 +9,11 @@
 
 use std::collections::BTreeSet;
 
-use super::{Generator, Reply, Request, Workload, strange};
+use super::{Action, Evidence, Generator, Reply, Request, Workload, strange};
 use crate::checker::budget::Budget;
 use crate::checker::{OpError, linearizable};
 use crate::generator::{Invocation, RegisterWorker, RegisterWorkload};
-use crate::history::{Clock, Completion, Event, EventType, Operation, Process, Value};
+use crate::history::{Completion, Event, EventType, Process, Value};
 use crate::machine::{Answer, Command, Query, Response};
 use crate::model::{Keyed, Model};
 use crate::report::Check;
@@ -31,24 +31,8 @@ impl Workload for Registers {
         Box::new(self.0.worker(worker))
     }
 
-    fn request(&self, invocation: &Invocation) -> Request {
-        let key = invocation.key.unwrap_or_default();
-        let argument = &invocation.argument;
-        match (invocation.f, argument.as_pair()) {
-            ("cas", Some((from, to))) => Request::Write(Command::Cas {
-                key,
-                from: integer(from),
-                to: integer(to).unwrap_or_default(),
-            }),
-            ("write", _) => {
-                let value = integer(argument).unwrap_or_default();
-                Request::Write(Command::Write { key, value })
-            }
-            _ => Request::Read(Query::Register(key)),
-        }
-    }
-
-    fn completion(&self, invocation: &Invocation, reply: &Reply) -> Completion {
+    fn completion(&self, action: &Action, reply: &Reply) -> Completion {
+        let invocation = &action.invocation;
         match (reply, invocation.f) {
             (Reply::Response(Response::Done), "write" | "cas") => {
                 Completion::Ok(invocation.value())
@@ -63,22 +47,18 @@ impl Workload for Registers {
         }
     }
 
-    fn final_reads(&self, nodes: &[u64], events: &[Event]) -> Vec<(u64, Invocation)> {
+    fn final_reads(&self, nodes: &[u64], events: &[Event]) -> Vec<(u64, Action)> {
         let of_clients = |event: &&Event| {
             event.process != Process::Nemesis && event.event_type == EventType::Invoke
         };
         let key = |event: &Event| event.value.as_pair().and_then(|(key, _)| integer(key));
         let keys: BTreeSet<i64> = events.iter().filter(of_clients).filter_map(key).collect();
-        let read = |key| Invocation { f: "read", key: Some(key), argument: Value::Nil };
+        let read = |key| action(Invocation { f: "read", key: Some(key), argument: Value::Nil });
         nodes.iter().copied().cycle().zip(keys.into_iter().map(read)).collect()
     }
 
-    fn check(
-        &self,
-        clock: Clock,
-        operations: &[Operation],
-        budget: &mut Budget,
-    ) -> Result<Vec<Check>, OpError> {
+    fn check(&self, evidence: &Evidence<'_>, budget: &mut Budget) -> Result<Vec<Check>, OpError> {
+        let Evidence { clock, operations, .. } = *evidence;
         let mut model = Keyed::kv();
         let verdict =
             linearizable::check_operations(&mut model, operations, clock, &[], budget)?.into();
@@ -88,18 +68,39 @@ impl Workload for Registers {
 }
 
 impl Generator for RegisterWorker {
-    fn next_operation(&mut self) -> Invocation {
-        RegisterWorker::next_operation(self)
+    fn next_operation(&mut self) -> Action {
+        action(RegisterWorker::next_operation(self))
     }
 
-    fn observe(&mut self, invocation: &Invocation, result: &Value) {
-        let Some((_, value)) = result.as_pair() else { return };
-        let now = match (invocation.f, value.as_pair()) {
-            ("cas", Some((_, to))) => to,
-            _ => value,
+    fn observe(&mut self, action: &Action, reply: &Reply) {
+        let seen = match (&action.request, reply) {
+            (_, Reply::Answer(Answer::Register(held))) => *held,
+            (
+                Request::Write(Command::Write { value, .. } | Command::Cas { to: value, .. }),
+                Reply::Response(Response::Done),
+            ) => Some(*value),
+            _ => return,
         };
-        RegisterWorker::observe(self, integer(now));
+        RegisterWorker::observe(self, seen);
     }
+}
+
+/// What an operation asks of the cluster.
+fn action(invocation: Invocation) -> Action {
+    let key = invocation.key.unwrap_or_default();
+    let argument = &invocation.argument;
+    let request = match (invocation.f, argument.as_pair()) {
+        ("cas", Some((from, to))) => {
+            let (from, to) = (integer(from), integer(to).unwrap_or_default());
+            Request::Write(Command::Cas { key, from, to })
+        }
+        ("write", _) => {
+            let value = integer(argument).unwrap_or_default();
+            Request::Write(Command::Write { key, value })
+        }
+        _ => Request::Read(Query::Register(key)),
+    };
+    Action { invocation, request }
 }
 
 fn integer(value: &Value) -> Option<i64> {
@@ -113,21 +114,21 @@ fn integer(value: &Value) -> Option<i64> {
 mod tests {
     use super::*;
 
-    fn cas(from: Value, to: i64) -> Invocation {
-        Invocation { f: "cas", key: Some(7), argument: Value::pair(from, to) }
+    fn cas(from: Value, to: i64) -> Action {
+        action(Invocation { f: "cas", key: Some(7), argument: Value::pair(from, to) })
     }
 
     #[test]
     fn operations_become_requests_and_replies_results() {
         let registers = Registers(RegisterWorkload::new(1, 5));
-        let from_nil = registers.request(&cas(Value::Nil, 4));
-        assert_eq!(from_nil, Request::Write(Command::Cas { key: 7, from: None, to: 4 }));
-        let from_three = registers.request(&cas(3.into(), 4));
-        assert_eq!(from_three, Request::Write(Command::Cas { key: 7, from: Some(3), to: 4 }));
+        let Request::Write(from_nil) = cas(Value::Nil, 4).request else { panic!("a read") };
+        assert_eq!(from_nil, Command::Cas { key: 7, from: None, to: 4 });
+        let Request::Write(from_three) = cas(3.into(), 4).request else { panic!("a read") };
+        assert_eq!(from_three, Command::Cas { key: 7, from: Some(3), to: 4 });
         let found = Reply::Response(Response::Found(Some(9)));
         let missed = registers.completion(&cas(3.into(), 4), &found);
         assert_eq!(missed, Completion::Fail("found 9".to_owned()));
-        let read = Invocation { f: "read", key: Some(7), argument: Value::Nil };
+        let read = action(Invocation { f: "read", key: Some(7), argument: Value::Nil });
         let nil = registers.completion(&read, &Reply::Answer(Answer::Register(None)));
         assert_eq!(nil, Completion::Ok(Value::pair(7, Value::Nil)));
     }
@@ -137,25 +138,25 @@ mod tests {
     fn a_worker_expects_what_it_saw() {
         let registers = Registers(RegisterWorkload::new(1, 5));
         let mut worker = registers.generator(0);
-        let mut expected = Value::Nil;
+        let mut expected = None;
         let mut tried = 0;
         // Within its share of the first key.
         for _ in 0..30 {
-            let invocation = worker.next_operation();
-            if let ("cas", Some((from, _))) = (invocation.f, invocation.argument.as_pair()) {
-                assert_eq!(*from, expected);
-                tried += 1;
-            }
-            let result = match invocation.f {
-                "read" => invocation.keyed(expected.clone()),
-                _ => invocation.value(),
+            let action = worker.next_operation();
+            let (reply, seen) = match action.request {
+                Request::Read(_) => (Reply::Answer(Answer::Register(expected)), expected),
+                Request::Write(Command::Cas { from, to, .. }) => {
+                    assert_eq!(from, expected);
+                    tried += 1;
+                    (Reply::Response(Response::Done), Some(to))
+                }
+                Request::Write(Command::Write { value, .. }) => {
+                    (Reply::Response(Response::Done), Some(value))
+                }
+                Request::Write(other) => panic!("{other:?} is nothing for a register"),
             };
-            worker.observe(&invocation, &result);
-            expected = match (invocation.f, invocation.argument.as_pair()) {
-                ("cas", Some((_, to))) => to.clone(),
-                ("write", _) => invocation.argument,
-                _ => expected,
-            };
+            worker.observe(&action, &reply);
+            expected = seen;
         }
         assert!(tried > 2, "{tried}");
     }

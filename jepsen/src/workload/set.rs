@@ -9,11 +9,11 @@
 
 use std::collections::BTreeSet;
 
-use super::{Generator, Reply, Request, Workload, strange};
+use super::{Action, Evidence, Generator, Reply, Request, Workload, strange};
 use crate::checker::budget::Budget;
 use crate::checker::{OpError, linearizable, set};
 use crate::generator::{Invocation, SetWorker, SetWorkload};
-use crate::history::{Clock, Completion, Event, Operation, Value};
+use crate::history::{Completion, Event, Value};
 use crate::machine::{Answer, Command, Query, Response};
 use crate::model::Set;
 use crate::report::Check;
@@ -31,14 +31,8 @@ impl Workload for Elements {
         Box::new(self.0.worker(worker))
     }
 
-    fn request(&self, invocation: &Invocation) -> Request {
-        match (invocation.f, &invocation.argument) {
-            ("add", Value::Int(element)) => Request::Write(Command::Add(*element)),
-            _ => Request::Read(Query::Set),
-        }
-    }
-
-    fn completion(&self, invocation: &Invocation, reply: &Reply) -> Completion {
+    fn completion(&self, action: &Action, reply: &Reply) -> Completion {
+        let invocation = &action.invocation;
         match (reply, invocation.f) {
             (Reply::Response(Response::Done), "add") => Completion::Ok(invocation.value()),
             (Reply::Answer(Answer::Set(elements)), "read") => {
@@ -49,16 +43,12 @@ impl Workload for Elements {
         }
     }
 
-    fn final_reads(&self, nodes: &[u64], _events: &[Event]) -> Vec<(u64, Invocation)> {
-        nodes.iter().map(|node| (*node, SetWorkload::final_read())).collect()
+    fn final_reads(&self, nodes: &[u64], _events: &[Event]) -> Vec<(u64, Action)> {
+        nodes.iter().map(|node| (*node, action(SetWorkload::final_read()))).collect()
     }
 
-    fn check(
-        &self,
-        clock: Clock,
-        operations: &[Operation],
-        budget: &mut Budget,
-    ) -> Result<Vec<Check>, OpError> {
+    fn check(&self, evidence: &Evidence<'_>, budget: &mut Budget) -> Result<Vec<Check>, OpError> {
+        let Evidence { clock, operations, .. } = *evidence;
         let report = set::check(operations)?;
         let details = serde_json::to_value(&report).unwrap_or_default();
         let kept = Check { name: "set".to_owned(), verdict: report.verdict, details };
@@ -71,11 +61,20 @@ impl Workload for Elements {
 }
 
 impl Generator for SetWorker {
-    fn next_operation(&mut self) -> Invocation {
-        SetWorker::next_operation(self)
+    fn next_operation(&mut self) -> Action {
+        action(SetWorker::next_operation(self))
     }
 
-    fn observe(&mut self, _invocation: &Invocation, _result: &Value) {}
+    fn observe(&mut self, _action: &Action, _reply: &Reply) {}
+}
+
+/// What an operation asks of the cluster.
+fn action(invocation: Invocation) -> Action {
+    let request = match (invocation.f, &invocation.argument) {
+        ("add", Value::Int(element)) => Request::Write(Command::Add(*element)),
+        _ => Request::Read(Query::Set),
+    };
+    Action { invocation, request }
 }
 
 #[cfg(test)]
@@ -85,12 +84,12 @@ mod tests {
     #[test]
     fn operations_become_requests_and_replies_results() {
         let elements = Elements(SetWorkload::new(1, 2));
-        let add = Invocation { f: "add", key: None, argument: 5.into() };
-        assert_eq!(elements.request(&add), Request::Write(Command::Add(5)));
+        let add = action(Invocation { f: "add", key: None, argument: 5.into() });
+        assert!(matches!(add.request, Request::Write(Command::Add(5))));
         let done = elements.completion(&add, &Reply::Response(Response::Done));
         assert_eq!(done, Completion::Ok(5.into()));
-        let read = SetWorkload::final_read();
-        assert_eq!(elements.request(&read), Request::Read(Query::Set));
+        let read = action(SetWorkload::final_read());
+        assert!(matches!(read.request, Request::Read(Query::Set)));
         let seen = elements.completion(&read, &Reply::Answer(Answer::Set(vec![1, 2])));
         assert_eq!(seen, Completion::Ok(Value::Set([1, 2].map(Value::Int).into())));
         let strange = elements.completion(&add, &Reply::Answer(Answer::Set(Vec::new())));

@@ -113,11 +113,73 @@ fn planted_local_reads_are_found_and_the_two_operations_are_named() {
     assert!(latest(&store).join("data/node-1").exists(), "what is wrong may be in there");
 }
 
+/// A run with JSON for its output; its exit code, and the verdict of each check by name.
+fn judged(store: &TempDir, arguments: &str) -> (Option<i32>, serde_json::Value) {
+    let output = harness(store, &format!("{arguments} --json")).output().unwrap();
+    (output.status.code(), serde_json::from_str(&last_line(&output)).unwrap())
+}
+
+fn verdict_of<'a>(json: &'a serde_json::Value, name: &str) -> &'a str {
+    let checks = json["checks"].as_array().unwrap();
+    let check = checks.iter().find(|check| check["name"] == name);
+    check.unwrap_or_else(|| panic!("no check {name}: {json:#}"))["verdict"].as_str().unwrap()
+}
+
+/// The books are in order in the end, and still somebody was told what was not so.
+#[test]
+fn an_eventual_bank_that_is_cut_in_two_takes_a_payment_back_and_keeps_what_it_promises() {
+    let store = TempDir::new().unwrap();
+    let (exit, json) = judged(
+        &store,
+        "--mode eventual --workload bank --nemesis partition --nemesis-interval 1 --time-limit 4 \
+         --seed 11",
+    );
+    assert_eq!(exit, Some(1), "{json:#}");
+    for promised in ["convergence", "durability", "exactly once"] {
+        assert_eq!(verdict_of(&json, promised), "valid", "{json:#}");
+    }
+    assert_eq!(verdict_of(&json, "revocation"), "invalid");
+    let words = json["words"].as_str().unwrap();
+    assert!(words.starts_with("invalid: process ") && words.contains("was told Done of Pay"));
+    assert!(words.contains("it became Insufficient(") && words.contains("overspent"), "{words}");
+    assert!(json["replay"].as_str().unwrap().contains("--mode eventual"));
+    let history = fs::read_to_string(latest(&store).join("history.jsonl")).unwrap();
+    assert!(history.contains("\"role\":\"running\""));
+}
+
+#[test]
+fn a_strong_bank_takes_nothing_back() {
+    let store = TempDir::new().unwrap();
+    let (exit, json) = judged(
+        &store,
+        "--workload bank --nemesis partition --nemesis-interval 1 --time-limit 4 --seed 12",
+    );
+    assert_eq!(exit, Some(0), "{json:#}");
+    assert_eq!(verdict_of(&json, "linearizable (bank)"), "valid");
+}
+
+/// Additions commute, so nobody can tell that their order was agreed on late: not even where nodes die.
+#[test]
+fn eventual_counters_lose_no_addition() {
+    let store = TempDir::new().unwrap();
+    let (exit, json) = judged(
+        &store,
+        "--mode eventual --workload counter --nemesis kill --nemesis-interval 1 --time-limit 4 \
+         --seed 13",
+    );
+    assert_eq!(exit, Some(0), "{json:#}");
+    for check in
+        ["convergence", "durability", "exactly once", "revocation", "linearizable (counter)"]
+    {
+        assert_eq!(verdict_of(&json, check), "valid", "{json:#}");
+    }
+}
+
 #[test]
 fn bad_arguments_are_refused_before_anything_starts() {
     let store = TempDir::new().unwrap();
     for arguments in [
-        "--mode eventual",
+        "--mode later",
         "--nemesis earthquake",
         "--rate 0",
         "--log paper",

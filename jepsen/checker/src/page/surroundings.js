@@ -162,10 +162,10 @@ function drawNodes(pen) {
   }
 }
 
-/// A leader fills its row, a follower is a line in it, one that is absent a dotted one.
+/// A leader fills its row, a follower, or a node where nobody leads, is a line in it, one that is absent a dotted one.
 function drawSpan(pen, [role, term, from, to], top) {
   const x = toX(from), width = Math.max(toX(to ?? data.end) - x, 1);
-  const looks = { leader: ["leader", 17], follower: ["follower", 9], learner: ["follower", 5], candidate: ["candidate", 13] };
+  const looks = { leader: ["leader", 17], follower: ["follower", 9], learner: ["follower", 5], candidate: ["candidate", 13], running: ["follower", 9] };
   const [colour, height] = looks[role] || ["absent", 3];
   const y = top + (NODE - height) / 2 + 1;
   pen.fillStyle = palette[colour];
