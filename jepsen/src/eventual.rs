@@ -116,7 +116,7 @@ fn response(response: &Response) -> String {
 }
 
 /// The amount of a payment that was called done and is refused in the end. Who pays himself loses nothing.
-fn overspent(revoked: &Revocation<Workbench>) -> Option<u64> {
+pub fn overspent(revoked: &Revocation<Workbench>) -> Option<u64> {
     let done = |response: &Response| *response == Response::Bank(bank::Response::Done);
     match &revoked.command {
         Command::Bank(bank::Command::Pay { from, to, amount })

@@ -11,13 +11,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use sixbells_jepsen::contrast::{Contrast, Outcome, Setting, page, table};
+use sixbells_jepsen::contrast::{Contrast, Outcome, Setting, page, processes, table};
+use sixbells_jepsen::nemesis::Fault;
 use sixbells_jepsen::report::Exit;
 use sixbells_jepsen::sim::{Kind, seeds, workload::Workload};
 use sixbells_jepsen::store::RunFolder;
 use sixbells_jepsen::terminal::Ink;
 
-use super::BadArguments;
+use super::{BadArguments, interruption};
 
 /// Run one workload, seed and schedule of faults in both modes, and put them side by side.
 #[derive(Debug, Args)]
@@ -37,7 +38,10 @@ pub(crate) struct ContrastArgs {
     /// What breaks, in both modes.
     #[arg(long, value_delimiter = ',', default_value = "partition")]
     nemesis: Vec<Kind>,
-    /// How long things break, in simulated seconds.
+    /// Run real processes, and break those: any of kill, pause, partition.
+    #[arg(long, conflicts_with = "seeds")]
+    processes: bool,
+    /// How long things break, in seconds; in simulated ones, unless there are processes.
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(2..=120))]
     time_limit: u64,
     /// Where the page goes, into a folder of its own.
@@ -51,10 +55,15 @@ pub(crate) fn run(args: &ContrastArgs) -> anyhow::Result<Exit> {
         let reason = format!("{kind} means nothing in eventual mode, so there is no contrast");
         return Err(BadArguments(reason).into());
     }
-    let end = args.seed.checked_add(args.seeds);
-    let end = end.ok_or_else(|| BadArguments("there are no so high seeds".to_owned()))?;
-    let contrasts: Vec<(u64, Contrast)> =
-        seeds::each(args.seed..end, seeds::cores(), |seed| args.setting(seed).run(), |_, _| false);
+    let contrasts = match args.processes {
+        true => vec![(args.seed, of_processes(args)?)],
+        false => {
+            let end = args.seed.checked_add(args.seeds);
+            let end = end.ok_or_else(|| BadArguments("there are no so high seeds".to_owned()))?;
+            let contrast = |seed| args.setting(seed).run();
+            seeds::each(args.seed..end, seeds::cores(), contrast, |_, _| false)
+        }
+    };
     let Some((_, first)) = contrasts.first() else { return Ok(Exit::HarnessFailure) };
     // The page is of the first that is not as expected.
     let shown = contrasts.iter().find(|(_, c)| c.outcome() != Outcome::AsExpected);
@@ -85,6 +94,18 @@ pub(crate) fn run(args: &ContrastArgs) -> anyhow::Result<Exit> {
     Ok(exit)
 }
 
+fn of_processes(args: &ContrastArgs) -> anyhow::Result<Contrast> {
+    if let Some(kind) = args.nemesis.iter().find(|kind| kind.name().parse::<Fault>().is_err()) {
+        let reason = format!("{kind} is none of kill, pause, partition: processes know no other");
+        return Err(BadArguments(reason).into());
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let (setting, replay) = (args.setting(args.seed), args.replay(args.seed));
+        processes::run(setting, &args.store, &replay, interruption()?).await
+    })
+}
+
 fn line(seed: u64, contrast: &Contrast) -> String {
     let Contrast { eventual, .. } = contrast;
     format!(
@@ -110,11 +131,12 @@ impl ContrastArgs {
     fn replay(&self, seed: u64) -> String {
         let faults: Vec<&str> = self.nemesis.iter().map(|kind| kind.name()).collect();
         format!(
-            "cargo jepsen contrast --workload {} --seed {seed} --nodes {} --nemesis {} --time-limit {}",
+            "cargo jepsen contrast --workload {} --seed {seed} --nodes {} --nemesis {} --time-limit {}{}",
             self.workload,
             self.nodes,
             faults.join(","),
-            self.time_limit
+            self.time_limit,
+            if self.processes { " --processes" } else { "" }
         )
     }
 }

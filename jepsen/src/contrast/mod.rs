@@ -13,9 +13,10 @@
 //! - a run too weak to catch it is no pass ([`Outcome::Weak`]); a workload whose commands commute is
 //!   expected to pass in both modes, and says so.
 //!
-//! Does not: run processes.
+//! Does not: run anything itself: clusters are simulated ([`tell`]), or real ([`processes`]).
 
 pub mod page;
+pub mod processes;
 mod side;
 pub mod table;
 mod words;

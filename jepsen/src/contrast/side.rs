@@ -1,7 +1,8 @@
 //! One side of a contrast: what a mode kept, and what it cost.
 //!
 //! Owns [`Side`], a run with all that the checkers say of it, and [`Bill`], what clients had to live with
-//! during a stretch of time. In: a [`Story`] of a simulated run. Out: what [`table`](super::table) and
+//! during a stretch of time. In: a [`Story`] of a simulated run, or the [`trial::Outcome`] of a real one.
+//! Out: what [`table`](super::table) and
 //! [`page`](super::page) show.
 //!
 //! Invariant: both sides are made by the same code; nothing is left out because a mode is better at it.
@@ -17,7 +18,6 @@ use sixbells::Mode;
 use sixbells_checker::faults::Band;
 
 use crate::{
-    bank,
     checker::{
         Verdict,
         budget::Budget,
@@ -27,8 +27,9 @@ use crate::{
         },
         replay::{self, Typed},
     },
-    history::Clock,
-    machine::{Command, Response, Workbench},
+    eventual,
+    history::{Clock, Outcome, pairing},
+    machine::Workbench,
     sim::{
         End, Host,
         plan::Manner,
@@ -36,6 +37,7 @@ use crate::{
         run::{Story, kept},
         suite::Suite,
     },
+    trial,
 };
 
 /// How long the search for another order may take, and in how much memory.
@@ -113,45 +115,100 @@ impl Side {
     /// Judges a simulated run.
     pub fn of_story(suite: &Suite<Workbench>, mode: Mode, story: &Story<Workbench>) -> Self {
         let operations = typed(&story.entries);
-        let order = &story.order;
         let promises = match &story.violation {
             Some(violation) => Err(violation.to_string()),
             None => kept(suite, mode, story, &operations),
         };
-        let mut budget = Budget::new(CHECK_MAX, CHECK_BYTES_MAX);
-        let linearizable =
-            replay::check(&operations, order, Clock::Nanoseconds, &mut budget).verdict;
-        let (_, revoked) = revocations(&operations, order);
-        let sight = Sight::new(&operations, order);
+        let sight = Sight::new(&operations, &story.order);
         let of = |manner: Manner| {
             let entries = story.entries.iter().filter(|entry| entry.manner == manner);
             let processes: BTreeSet<u64> = entries.map(|entry| entry.process).collect();
             guarantees(&sight, |operation| processes.contains(&operation.process))
         };
         let sessions = [of(Manner::Roaming), of(Manner::Session)];
-        let staleness = staleness(&sight);
-        let accepted: BTreeMap<u64, Host> = story
-            .applied
-            .iter()
-            .filter_map(|(number, nodes)| {
-                Some((*number, *nodes.iter().min_by_key(|(_, at)| **at)?.0))
-            })
-            .collect();
+        let first = |nodes: &BTreeMap<Host, Duration>| {
+            nodes.iter().min_by_key(|(_, at)| **at).map(|(node, _)| *node)
+        };
+        let accepted = story.applied.iter().filter_map(|(number, n)| Some((*number, first(n)?)));
         Self {
-            mode,
             bands: story.rest.episodes.iter().map(band).collect(),
             healed: nanoseconds(story.rest.healed),
             converged: (mode == Mode::Eventual).then_some(story.rest.converged),
+            sessions,
+            visible: visible(&operations, &story.applied),
+            accepted: accepted.collect(),
+            attempts: story.entries.iter().map(attempt).collect(),
+            ..Self::judged(mode, operations, story.order.clone(), promises)
+        }
+    }
+
+    /// Judges a run of real processes, by so many clients.
+    pub fn of_trial(mode: Mode, clients: u64, outcome: trial::Outcome) -> Self {
+        let bands = outcome.bands();
+        let trial::Outcome { report, events, operations, order, rested } = outcome;
+        let wrong = report.checks.iter().find_map(|check| match &check.verdict {
+            Verdict::Invalid { explanation } if !of_answers(&check.name) => {
+                Some(format!("{}: {}", check.name, explanation.sentence))
+            }
+            _ => None,
+        });
+        let promises = match (report.failures.first(), wrong, rested) {
+            (Some(failure), ..) => Err(failure.clone()),
+            (None, Some(wrong), _) => Err(wrong),
+            (None, None, None) => Err("the replicas did not come to rest".to_owned()),
+            (None, None, Some(_)) => Ok(()),
+        };
+        let end = operations.iter().map(|operation| operation.invoked).max().unwrap_or(0);
+        let known = operations.iter().map(|o| Attempt {
+            client: o.process % clients,
+            invoked: o.invoked,
+            ended: o.returned,
+            end: if o.returned.is_some() { End::Ok } else { End::Info },
+            number: o.number,
+        });
+        let recorded = pairing::pair(&events).map(|(_, paired)| paired).unwrap_or_default();
+        let failed = recorded.into_iter().filter(|o| matches!(o.outcome, Outcome::Fail { .. }));
+        let failed = failed.map(|o| Attempt {
+            client: o.process % clients,
+            invoked: o.invoked,
+            ended: o.returned,
+            end: End::Fail,
+            number: 0,
+        });
+        Self {
+            healed: bands.iter().filter_map(|band| band.to).max().unwrap_or(end),
+            bands,
+            converged: rested.filter(|_| mode == Mode::Eventual),
+            attempts: known.chain(failed).collect(),
+            ..Self::judged(mode, operations, order, promises)
+        }
+    }
+
+    /// What follows from the operations and the final order alone.
+    fn judged(
+        mode: Mode,
+        operations: Vec<Typed<Workbench>>,
+        order: Vec<u64>,
+        promises: Result<(), String>,
+    ) -> Self {
+        let mut budget = Budget::new(CHECK_MAX, CHECK_BYTES_MAX);
+        let linearizable =
+            replay::check(&operations, &order, Clock::Nanoseconds, &mut budget).verdict;
+        Self {
+            mode,
+            bands: Vec::new(),
+            healed: 0,
+            converged: None,
             promises,
             linearizable,
-            revoked,
-            staleness,
-            sessions,
+            revoked: revocations(&operations, &order).1,
+            staleness: staleness(&Sight::new(&operations, &order)),
+            sessions: Default::default(),
             reordered: reorderings(&operations),
-            visible: visible(&operations, &story.applied),
-            accepted,
-            order: story.order.clone(),
-            attempts: story.entries.iter().map(attempt).collect(),
+            visible: Vec::new(),
+            order,
+            accepted: BTreeMap::new(),
+            attempts: Vec::new(),
             operations,
         }
     }
@@ -176,15 +233,7 @@ impl Side {
 
     /// Money that was paid and was not there.
     pub fn overspent(&self) -> u64 {
-        let amount =
-            |revocation: &Revocation<Workbench>| match (&revocation.command, &revocation.told) {
-                (
-                    Command::Bank(bank::Command::Pay { amount, .. }),
-                    Response::Bank(bank::Response::Done),
-                ) => *amount,
-                _ => 0,
-            };
-        self.revoked.iter().map(amount).sum()
+        self.revoked.iter().filter_map(eventual::overspent).sum()
     }
 
     /// How many commands were acknowledged.
@@ -212,6 +261,11 @@ impl Bill {
     pub fn available(&self) -> usize {
         (self.succeeded * 100).checked_div(self.attempts).unwrap_or(100)
     }
+}
+
+/// Whether a check of a trial is about answers, which this mode may revoke; the contrast looks itself.
+fn of_answers(check: &str) -> bool {
+    check == eventual::REVOCATION || check.starts_with("linearizable")
 }
 
 /// The value that so many of a hundred do not exceed; nothing of nothing.

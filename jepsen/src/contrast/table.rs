@@ -55,7 +55,10 @@ pub fn rows(contrast: &Contrast) -> Vec<Row> {
         row("orders that changed", &|side| side.reordered.len().to_string()),
         row("others see a write p50 / p99", &|side| {
             let (p50, p99) = (percentile(&side.visible, 50), percentile(&side.visible, 99));
-            format!("{} / {}", time(p50), time(p99))
+            match side.visible.is_empty() {
+                true => "-".to_owned(),
+                false => format!("{} / {}", time(p50), time(p99)),
+            }
         }),
         row("equal after healing", &|side| side.converged.map_or("-".to_owned(), time)),
     ];
