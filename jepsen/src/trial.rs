@@ -88,6 +88,8 @@ pub struct Outcome {
     /// The numbers of the commands in the order in which all nodes have applied them; empty if they did
     /// not come to rest.
     pub order: Vec<u64>,
+    /// When all was healed, on the history's clock, if it came so far.
+    pub healed: Option<u64>,
     /// How long the nodes took to come to rest once all was healed, if they did.
     pub rested: Option<Duration>,
 }
@@ -167,6 +169,7 @@ impl Trial {
             return Ok(());
         }
         let healed = Instant::now();
+        outcome.healed = Some(journal.recorder().elapsed());
         tell("healed; waiting until the cluster serves");
         match cluster.serves(RECOVERY_MAX).await {
             Ok(took) => {
@@ -270,7 +273,7 @@ impl Trial {
 
     /// Lets the checkers look at what was recorded.
     fn judge(&self, outcome: &mut Outcome) {
-        let Outcome { report, events, operations: typed, order, rested } = outcome;
+        let Outcome { report, events, operations: typed, order, rested, .. } = outcome;
         let (clock, operations) = match pairing::pair(events) {
             Ok(paired) => paired,
             Err(error) => {
