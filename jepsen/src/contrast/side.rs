@@ -145,7 +145,7 @@ impl Side {
     /// Judges a run of real processes, by so many clients.
     pub fn of_trial(mode: Mode, clients: u64, outcome: trial::Outcome) -> Self {
         let bands = outcome.bands();
-        let trial::Outcome { report, events, operations, order, rested } = outcome;
+        let trial::Outcome { report, events, operations, order, rested, healed } = outcome;
         let wrong = report.checks.iter().find_map(|check| match &check.verdict {
             Verdict::Invalid { explanation } if !of_answers(&check.name) => {
                 Some(format!("{}: {}", check.name, explanation.sentence))
@@ -167,7 +167,7 @@ impl Side {
             number: o.number,
         });
         let recorded = pairing::pair(&events).map(|(_, paired)| paired).unwrap_or_default();
-        let failed = recorded.into_iter().filter(|o| matches!(o.outcome, Outcome::Fail { .. }));
+        let failed = recorded.into_iter().filter(|o| o.outcome == Outcome::Fail);
         let failed = failed.map(|o| Attempt {
             client: o.process % clients,
             invoked: o.invoked,
@@ -176,7 +176,7 @@ impl Side {
             number: 0,
         });
         Self {
-            healed: bands.iter().filter_map(|band| band.to).max().unwrap_or(end),
+            healed: healed.unwrap_or(end),
             bands,
             converged: rested.filter(|_| mode == Mode::Eventual),
             attempts: known.chain(failed).collect(),
