@@ -62,6 +62,9 @@ pub struct Config {
     /// Too small: a client that pauses finds its session expired and cannot learn what became of
     /// a command that was under way. Costs about 200 bytes each in memory and snapshots, plus the
     /// responses that the client has not acknowledged yet.
+    ///
+    /// In eventual mode a session that expires in the final order takes along what was acknowledged under
+    /// it and stands behind that: leave room for all that are opened anywhere during a partition.
     pub sessions_max: u64,
 
     /// Idempotency keys of `write_once` remembered by the cluster; beyond it, the oldest is

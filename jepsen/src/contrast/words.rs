@@ -17,6 +17,7 @@ use crate::{
         moment::{duration, moment},
         replay::{Act, Typed},
     },
+    eventual,
     history::Clock,
     machine::{Command, Response, Workbench},
 };
@@ -52,11 +53,16 @@ fn is_success(response: &Response) -> bool {
     matches!(response, Response::Done | Response::Bank(bank::Response::Done))
 }
 
+/// Who pays himself loses nothing.
 fn weight(revocation: &Revocation<Workbench>) -> u64 {
-    match &revocation.command {
-        Command::Bank(bank::Command::Pay { amount, .. }) => *amount,
-        _ => 0,
-    }
+    eventual::overspent(revocation).unwrap_or(0)
+}
+
+/// The node that accepted a command; the one that was asked first, where nobody saw it.
+fn accepted(side: &Side, number: u64) -> Option<String> {
+    let seen = side.accepted.get(&number).map(ToString::to_string);
+    let asked = || side.operations.iter().find(|o| o.number == number)?.node.clone();
+    seen.or_else(asked)
 }
 
 fn at(time: u64) -> String {
@@ -70,11 +76,9 @@ fn node(operation: &Typed<Workbench>) -> &str {
 fn revoked(side: &Side, revocation: &Revocation<Workbench>) -> String {
     let number = revocation.number;
     let place = |number: u64| {
-        let accepted = side.accepted.get(&number).map(ToString::to_string);
         let operation = side.operations.iter().find(|operation| operation.number == number);
-        let asked = operation.and_then(|operation| operation.node.clone());
         let returned = operation.and_then(|operation| operation.returned).unwrap_or(0);
-        (accepted.or(asked).unwrap_or_else(|| "?".to_owned()), at(returned))
+        (accepted(side, number).unwrap_or_else(|| "?".to_owned()), at(returned))
     };
     let (here, when) = place(number);
     let lost = format!(
@@ -102,7 +106,7 @@ fn revoked(side: &Side, revocation: &Revocation<Workbench>) -> String {
 /// The last command before it in the final order that touched the same thing, had an effect, and was
 /// accepted elsewhere.
 fn rival<'a>(side: &'a Side, revocation: &Revocation<Workbench>) -> Option<(u64, &'a Command)> {
-    let here = side.accepted.get(&revocation.number);
+    let here = accepted(side, revocation.number);
     let mut machine = Workbench::default();
     let mut found = None;
     for number in &side.order {
@@ -114,7 +118,7 @@ fn rival<'a>(side: &'a Side, revocation: &Revocation<Workbench>) -> Option<(u64,
         let effective = is_success(&machine.apply(command.clone()));
         if effective
             && object(command) == object(&revocation.command)
-            && side.accepted.get(number) != here
+            && accepted(side, *number) != here
         {
             found = Some((*number, command));
         }
