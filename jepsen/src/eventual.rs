@@ -30,9 +30,6 @@ use crate::report::Check;
 
 /// No answer turns out untrue. Nobody promises it in eventual mode.
 pub const REVOCATION: &str = "revocation";
-/// All replicas end in one state.
-pub const CONVERGENCE: &str = "convergence";
-
 /// How many revoked answers a report lists at most.
 const LISTED_MAX: usize = 20;
 

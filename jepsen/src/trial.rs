@@ -26,11 +26,12 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use crate::checker::budget::Budget;
+use crate::checker::eventual::CONVERGENCE;
 use crate::checker::replay::Typed;
 use crate::checker::stats::Stats;
 use crate::checker::{Explanation, Verdict};
 use crate::cluster::{Cluster, Death, Plan};
-use crate::eventual::{self, CONVERGENCE};
+use crate::eventual;
 use crate::history::{Clock, Event, EventType, Process, Recorder, Worker, pairing};
 use crate::journal::Journal;
 use crate::load::{self, Load, Pace, Reads};

@@ -44,7 +44,7 @@ use super::{
 use crate::{
     checker::{
         Explanation,
-        eventual::{DURABILITY, EXACTLY_ONCE, settled},
+        eventual::{CONVERGENCE, DURABILITY, EXACTLY_ONCE, settled},
         replay::{self, Typed},
     },
     history::{Clock, Event},
@@ -297,9 +297,6 @@ fn judge_eventual<S: StateMachine>(
 
 /// A client that carries a token reads its own writes, and never less than before.
 pub const GUARANTEES: &str = "session guarantees";
-
-/// All replicas end in the state that the union of the operations makes.
-pub const CONVERGENCE: &str = "convergence";
 
 fn in_words(explanation: &Explanation) -> String {
     let mut words = explanation.to_string();

@@ -3,15 +3,15 @@
 //! In go the operations of the clients, as for [`replay`](super::replay), and the order of the commands on
 //! which the replicas agreed in the end. What is promised must hold:
 //!
-//! - [`settled`]: each acknowledged command is in the order, each once (durability, exactly once);
-//! - [`guarantees`]: a client that carries a token reads its own writes, and never less than before.
+//! - [`settled()`]: each acknowledged command is in the order, each once (durability, exactly once);
+//! - [`guarantees()`]: a client that carries a token reads its own writes, and never less than before.
 //!
 //! What is not promised is measured, so that it can be weighed:
 //!
-//! - [`revocations`]: commands whose answer turned out untrue;
-//! - [`staleness`]: how often a read missed a write that had been acknowledged for some time, and how
+//! - [`revocations()`]: commands whose answer turned out untrue;
+//! - [`staleness()`]: how often a read missed a write that had been acknowledged for some time, and how
 //!   many it missed (Bailis et al., "Probabilistically Bounded Staleness", VLDB 2012);
-//! - [`reorderings`]: answers of one replica in which the order of two writes changed (Kokocinski, Kobus
+//! - [`reorderings()`]: answers of one replica in which the order of two writes changed (Kokocinski, Kobus
 //!   and Wojciechowski, "On Mixing Eventual and Strong Consistency: Acute Cloud Types", 2019: *temporary
 //!   operation reordering*).
 //!
@@ -34,6 +34,6 @@ mod tests;
 pub use guarantees::{Guarantees, Lapse, guarantees};
 pub use reordering::{Reordering, reorderings};
 pub use revocation::{Revocation, revocations};
-pub use settled::{DURABILITY, EXACTLY_ONCE, settled};
+pub use settled::{CONVERGENCE, DURABILITY, EXACTLY_ONCE, settled};
 pub use sight::Sight;
 pub use staleness::{Age, Staleness, staleness};

@@ -11,6 +11,8 @@ use sixbells::StateMachine;
 
 use crate::checker::replay::Typed;
 
+/// All replicas end in one state, and it is what the union of the commands makes.
+pub const CONVERGENCE: &str = "convergence";
 /// No acknowledged command is lost.
 pub const DURABILITY: &str = "durability";
 /// No command has an effect twice, or without having been sent.
