@@ -182,26 +182,7 @@ impl Applier {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine::{StateMachine, Typed};
-
-    #[derive(Clone, Default, Serialize, Deserialize)]
-    struct Counter(u64);
-
-    impl StateMachine for Counter {
-        type Command = u64;
-        type Response = u64;
-        type Query = ();
-        type Answer = u64;
-
-        fn apply(&mut self, add: u64) -> u64 {
-            self.0 += add;
-            self.0
-        }
-
-        fn query(&self, (): ()) -> u64 {
-            self.0
-        }
-    }
+    use crate::{machine::Typed, sum::Sum};
 
     fn add(session: u64, sequence: u64, n: u64) -> Proposal {
         let origin = Origin::Session { session, sequence, floor: 0 };
@@ -216,14 +197,14 @@ mod tests {
     /// retries. Sessions outside the snapshot would charge twice.
     #[test]
     fn a_retry_after_a_restored_snapshot_is_recognised() {
-        let mut before = Applier::new(Typed::<Counter>::boxed());
+        let mut before = Applier::new(Typed::<Sum>::boxed());
         let open = Proposal::new(0, Origin::Open { sessions_max: 8 }, &[]);
         assert_eq!(before.apply(3, &open).unwrap(), Outcome::Opened(3));
         assert_eq!(before.apply(4, &add(3, 0, 10)).unwrap(), response(10));
 
         let mut saved = Vec::new();
         before.capture().save(&mut saved).unwrap();
-        let mut after = Applier::new(Typed::<Counter>::boxed());
+        let mut after = Applier::new(Typed::<Sum>::boxed());
         after.load(&mut &saved[..]).unwrap();
 
         assert_eq!(after.apply(5, &add(3, 0, 10)).unwrap(), response(10));
@@ -233,9 +214,9 @@ mod tests {
 
     #[test]
     fn an_undecodable_command_changes_nothing() {
-        let mut applier = Applier::new(Typed::<Counter>::boxed());
+        let mut applier = Applier::new(Typed::<Sum>::boxed());
         let bad = Proposal::new(1, Origin::Once { key: b"k", keys_max: 9 }, b"not a u64");
-        assert!(Typed::<Counter>::accepts(bad.command()).is_err());
+        assert!(Typed::<Sum>::accepts(bad.command()).is_err());
         assert!(applier.apply(1, &bad).is_err());
         assert_eq!(applier.query(&[]).unwrap(), codec::encode(&0_u64));
         assert_eq!(applier.sessions().keys(), 0);
@@ -243,7 +224,7 @@ mod tests {
 
     #[test]
     fn loading_damage_leaves_the_state_alone() {
-        let mut applier = Applier::new(Typed::<Counter>::boxed());
+        let mut applier = Applier::new(Typed::<Sum>::boxed());
         let once =
             Proposal::new(1, Origin::Once { key: b"k", keys_max: 9 }, &codec::encode(&7_u64));
         applier.apply(1, &once).unwrap();

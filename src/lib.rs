@@ -69,6 +69,8 @@ mod session;
 mod status;
 pub mod storage;
 mod strong;
+#[cfg(test)]
+mod sum;
 mod transfer;
 pub mod transport;
 

@@ -114,10 +114,9 @@ fn response(response: &Response) -> String {
 
 /// The amount of a payment that was called done and is refused in the end. Who pays himself loses nothing.
 pub fn overspent(revoked: &Revocation<Workbench>) -> Option<u64> {
-    let done = |response: &Response| *response == Response::Bank(bank::Response::Done);
     match &revoked.command {
         Command::Bank(bank::Command::Pay { from, to, amount })
-            if from != to && done(&revoked.told) && !done(&revoked.settled) =>
+            if from != to && revoked.told.is_done() && !revoked.settled.is_done() =>
         {
             Some(*amount)
         }
@@ -127,8 +126,7 @@ pub fn overspent(revoked: &Revocation<Workbench>) -> Option<u64> {
 
 /// How bad it is: money first, then what was called done and was not.
 fn weight(revoked: &Revocation<Workbench>) -> (u64, bool) {
-    let done = [Response::Done, Response::Bank(bank::Response::Done)].contains(&revoked.told);
-    (overspent(revoked).unwrap_or(0), done)
+    (overspent(revoked).unwrap_or(0), revoked.told.is_done())
 }
 
 /// What was measured, in words.

@@ -96,6 +96,13 @@ pub enum Response {
     Bank(bank::Response),
 }
 
+impl Response {
+    /// Whether it was done: money was paid, a lock or a name was got.
+    pub fn is_done(&self) -> bool {
+        matches!(self, Response::Done | Response::Bank(bank::Response::Done))
+    }
+}
+
 /// Asks a [`Workbench`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Query {

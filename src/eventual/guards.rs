@@ -2,8 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use serde::{Deserialize, Serialize};
-
 use super::{
     log::{Author, Operation},
     replica::{Limits, Replica},
@@ -15,28 +13,10 @@ use crate::{
     applier::Applier,
     codec,
     error::Error,
-    machine::{StateMachine, Typed},
+    machine::Typed,
     proposal::{Origin, Proposal},
+    sum::Sum,
 };
-
-#[derive(Clone, Default, Serialize, Deserialize)]
-struct Sum(u64);
-
-impl StateMachine for Sum {
-    type Command = u64;
-    type Response = u64;
-    type Query = ();
-    type Answer = u64;
-
-    fn apply(&mut self, n: u64) -> u64 {
-        self.0 += n;
-        self.0
-    }
-
-    fn query(&self, (): ()) -> u64 {
-        self.0
-    }
-}
 
 /// All clocks begin here.
 const NOW: u64 = 1_000_000;

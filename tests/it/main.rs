@@ -6,6 +6,7 @@ mod agreement;
 mod cluster;
 mod crashes;
 mod damage;
+mod delegate;
 mod eventual;
 mod eventual_client;
 mod faults;

@@ -26,7 +26,10 @@ use sixbells::{
 };
 use tokio::sync::Notify;
 
-use crate::cluster::{Command, Ledger, addr};
+use crate::{
+    cluster::{Command, Ledger, addr},
+    delegate::delegate_to_tokio,
+};
 
 thread_local! {
     static RNG: RefCell<StdRng> = RefCell::new(StdRng::seed_from_u64(6));
@@ -36,66 +39,13 @@ thread_local! {
 struct Elsewhere;
 
 impl AsyncRuntime for Elsewhere {
-    type JoinError = <TokioRuntime as AsyncRuntime>::JoinError;
-    type JoinHandle<T: OptionalSend + 'static> = <TokioRuntime as AsyncRuntime>::JoinHandle<T>;
-    type Sleep = <TokioRuntime as AsyncRuntime>::Sleep;
-    type Instant = <TokioRuntime as AsyncRuntime>::Instant;
-    type TimeoutError = <TokioRuntime as AsyncRuntime>::TimeoutError;
-    type Timeout<R, T: Future<Output = R> + OptionalSend> =
-        <TokioRuntime as AsyncRuntime>::Timeout<R, T>;
+    delegate_to_tokio!();
+
     type ThreadLocalRng = StdRng;
-    type Mpsc = <TokioRuntime as AsyncRuntime>::Mpsc;
-    type Oneshot = <TokioRuntime as AsyncRuntime>::Oneshot;
-    type Mutex<T: OptionalSend + 'static> = <TokioRuntime as AsyncRuntime>::Mutex<T>;
     type Watch = InOrder;
-
-    fn spawn<T>(future: T) -> Self::JoinHandle<T::Output>
-    where
-        T: Future + OptionalSend + 'static,
-        T::Output: OptionalSend + 'static,
-    {
-        TokioRuntime::spawn(future)
-    }
-
-    fn sleep(duration: Duration) -> Self::Sleep {
-        TokioRuntime::sleep(duration)
-    }
-
-    fn sleep_until(deadline: Self::Instant) -> Self::Sleep {
-        TokioRuntime::sleep_until(deadline)
-    }
-
-    fn timeout<R, F: Future<Output = R> + OptionalSend>(
-        duration: Duration,
-        future: F,
-    ) -> Self::Timeout<R, F> {
-        TokioRuntime::timeout(duration, future)
-    }
-
-    fn timeout_at<R, F: Future<Output = R> + OptionalSend>(
-        deadline: Self::Instant,
-        future: F,
-    ) -> Self::Timeout<R, F> {
-        TokioRuntime::timeout_at(deadline, future)
-    }
-
-    fn is_panic(error: &Self::JoinError) -> bool {
-        TokioRuntime::is_panic(error)
-    }
 
     fn thread_rng() -> StdRng {
         RNG.with_borrow_mut(StdRng::from_rng)
-    }
-
-    fn new(_threads: usize) -> Self {
-        Self
-    }
-
-    fn block_on<F, T>(&mut self, future: F) -> T
-    where
-        F: Future<Output = T>,
-    {
-        TokioRuntime::new(1).block_on(future)
     }
 }
 

@@ -9,7 +9,10 @@ use sixbells::{
     transport::memory::MemoryNetwork,
 };
 
-use crate::cluster::{Remains, eventually};
+use crate::{
+    cluster::{Remains, eventually},
+    delegate::delegate_to_tokio,
+};
 
 /// An account that cannot be overdrawn.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -154,66 +157,13 @@ impl Trio {
 struct Late;
 
 impl AsyncRuntime for Late {
-    type JoinError = <TokioRuntime as AsyncRuntime>::JoinError;
-    type JoinHandle<T: OptionalSend + 'static> = <TokioRuntime as AsyncRuntime>::JoinHandle<T>;
-    type Sleep = <TokioRuntime as AsyncRuntime>::Sleep;
-    type Instant = <TokioRuntime as AsyncRuntime>::Instant;
-    type TimeoutError = <TokioRuntime as AsyncRuntime>::TimeoutError;
-    type Timeout<R, T: Future<Output = R> + OptionalSend> =
-        <TokioRuntime as AsyncRuntime>::Timeout<R, T>;
+    delegate_to_tokio!();
+
     type ThreadLocalRng = <TokioRuntime as AsyncRuntime>::ThreadLocalRng;
-    type Mpsc = <TokioRuntime as AsyncRuntime>::Mpsc;
-    type Oneshot = <TokioRuntime as AsyncRuntime>::Oneshot;
-    type Mutex<T: OptionalSend + 'static> = <TokioRuntime as AsyncRuntime>::Mutex<T>;
     type Watch = <TokioRuntime as AsyncRuntime>::Watch;
-
-    fn spawn<T>(future: T) -> Self::JoinHandle<T::Output>
-    where
-        T: Future + OptionalSend + 'static,
-        T::Output: OptionalSend + 'static,
-    {
-        TokioRuntime::spawn(future)
-    }
-
-    fn sleep(duration: Duration) -> Self::Sleep {
-        TokioRuntime::sleep(duration)
-    }
-
-    fn sleep_until(deadline: Self::Instant) -> Self::Sleep {
-        TokioRuntime::sleep_until(deadline)
-    }
-
-    fn timeout<R, F: Future<Output = R> + OptionalSend>(
-        duration: Duration,
-        future: F,
-    ) -> Self::Timeout<R, F> {
-        TokioRuntime::timeout(duration, future)
-    }
-
-    fn timeout_at<R, F: Future<Output = R> + OptionalSend>(
-        deadline: Self::Instant,
-        future: F,
-    ) -> Self::Timeout<R, F> {
-        TokioRuntime::timeout_at(deadline, future)
-    }
-
-    fn is_panic(error: &Self::JoinError) -> bool {
-        TokioRuntime::is_panic(error)
-    }
 
     fn thread_rng() -> Self::ThreadLocalRng {
         TokioRuntime::thread_rng()
-    }
-
-    fn new(_threads: usize) -> Self {
-        Self
-    }
-
-    fn block_on<F, T>(&mut self, future: F) -> T
-    where
-        F: Future<Output = T>,
-    {
-        TokioRuntime::new(1).block_on(future)
     }
 }
 

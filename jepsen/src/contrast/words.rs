@@ -24,7 +24,7 @@ use crate::{
 
 /// What tells the difference best.
 pub(super) fn example(side: &Side) -> String {
-    let worst = side.revoked.iter().filter(|r| is_success(&r.told)).max_by_key(|r| weight(r));
+    let worst = side.revoked.iter().filter(|r| r.told.is_done()).max_by_key(|r| weight(r));
     if let Some(revocation) = worst.or(side.revoked.first()) {
         return revoked(side, revocation);
     }
@@ -47,10 +47,6 @@ pub(super) fn example(side: &Side) -> String {
         Verdict::Invalid { explanation } => explanation.sentence.clone(),
         _ => "nothing that was answered turned out untrue".to_owned(),
     }
-}
-
-fn is_success(response: &Response) -> bool {
-    matches!(response, Response::Done | Response::Bank(bank::Response::Done))
 }
 
 /// Who pays himself loses nothing.
@@ -115,7 +111,7 @@ fn rival<'a>(side: &'a Side, revocation: &Revocation<Workbench>) -> Option<(u64,
         }
         let operation = side.operations.iter().find(|operation| operation.number == *number);
         let Some(Typed { act: Act::Write { command, .. }, .. }) = operation else { continue };
-        let effective = is_success(&machine.apply(command.clone()));
+        let effective = machine.apply(command.clone()).is_done();
         if effective
             && object(command) == object(&revocation.command)
             && accepted(side, *number) != here

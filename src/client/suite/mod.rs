@@ -18,39 +18,18 @@ use std::{
     time::Duration,
 };
 
-use serde::{Deserialize, Serialize};
-
 use super::{Client, ClientConfig};
 use crate::{
     applier::{Applier, Outcome},
     error::{Error, StartError},
-    machine::{StateMachine, Typed},
+    machine::Typed,
     proposal::{Origin, Proposal},
     rpc,
     runtime::{AsyncRuntime, Instant, TokioRuntime},
     status::{Role, Status},
+    sum::Sum,
     transport::{BoxFuture, CallError, Kind, Lane, Message, Peer, Service, Transport},
 };
-
-/// A sum. A command applied twice shows.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct Sum(u64);
-
-impl StateMachine for Sum {
-    type Command = u64;
-    type Response = u64;
-    type Query = ();
-    type Answer = u64;
-
-    fn apply(&mut self, add: u64) -> u64 {
-        self.0 += add;
-        self.0
-    }
-
-    fn query(&self, (): ()) -> u64 {
-        self.0
-    }
-}
 
 /// What becomes of a message.
 #[derive(Clone, Debug)]

@@ -1,6 +1,6 @@
 //! The bugs of the library that can be planted, in builds with the feature `plant`.
 //!
-//! Each row: name, bug, budget of seeds, sizes of cluster, faults, what all plans have in common, and
+//! A list for each mode. Each row: name, bug, budget of seeds, sizes of cluster, faults, what all plans have in common, and
 //! what is wrong in words. What the bugs themselves are stands beside their switch,
 //! [`sixbells::plant`].
 
@@ -27,7 +27,7 @@ fn few_sessions(plan: &mut Plan) {
     plan.limits.sessions_max = 3;
 }
 
-bugs! { LIBRARY:
+bugs! { STRONG Strong:
     "vote-forgotten" Bug::Library(Lib::VoteForgotten), 40, &[3], CRASHES, as_drawn,
         "a restarted log does not know for whom it voted";
     "ack-before-quorum" Bug::Library(Lib::AckBeforeQuorum), 40, &[3, 5],
@@ -85,18 +85,26 @@ bugs! { LIBRARY:
     "wiped-votes" Bug::Library(Lib::WipedVotes), 200, &[3],
         &[Kind::LostDisk, Kind::Partition, Kind::Kill], busy,
         "a node that lost its disk votes again";
+}
+
+bugs! { EVENTUAL Eventual:
     "ack-before-sync" Bug::Library(Lib::AckBeforeSync), 40, &[3],
         &[Kind::Power, Kind::Blackout], slow_syncs,
-        "in eventual mode, a write is acknowledged before it is durable";
+        "a write is acknowledged before it is durable";
     "late-applied" Bug::Library(Lib::LateApplied), 40, &[3], &[Kind::Partition], busy,
-        "in eventual mode, nothing is applied again for an operation that comes late";
+        "nothing is applied again for an operation that comes late";
     "promise-too-early" Bug::Library(Lib::PromiseTooEarly), 60, &[3],
         &[Kind::Partition, Kind::Loss, Kind::SlowLinks], busy,
-        "in eventual mode, operations are called final that others may come before";
+        "operations are called final that others may come before";
     "same-incarnation" Bug::Library(Lib::SameIncarnation), 60, &[3],
         &[Kind::Power, Kind::Blackout], slow_syncs,
-        "in eventual mode, a restarted node gives numbers again that a crash took back";
+        "a restarted node gives numbers again that a crash took back";
     "token-ignored" Bug::Library(Lib::TokenIgnored), 40, &[3],
         &[Kind::Partition, Kind::SlowLinks], busy,
-        "in eventual mode, a node does not wait for what a session has seen";
+        "a node does not wait for what a session has seen";
+    "retry-applied" Bug::Library(Lib::NoDedup), 40, &[3],
+        &[Kind::Duplicates, Kind::Loss, Kind::Resets], busy,
+        "a retry, here or at another node, is applied again";
+    "strange-replica" Bug::NondeterministicApply, 10, &[3], &[Kind::Partition], busy,
+        "one replica applies a command otherwise";
 }

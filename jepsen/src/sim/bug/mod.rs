@@ -22,11 +22,11 @@ use super::{
 };
 
 macro_rules! bugs {
-    ($list:ident: $($name:literal $bug:expr, $budget:literal, $nodes:expr, $faults:expr, $shape:expr,
+    ($list:ident $mode:ident: $($name:literal $bug:expr, $budget:literal, $nodes:expr, $faults:expr, $shape:expr,
         $about:literal;)*) => {
         pub(super) const $list: &[Planted] = &[$(Planted {
             name: $name, about: $about, bug: $bug, budget: $budget, faults: $faults, nodes: $nodes,
-            shape: $shape,
+            shape: $shape, mode: sixbells::Mode::$mode,
         }),*];
     };
 }
@@ -61,6 +61,8 @@ pub struct Planted {
     /// The faults that can bring it to light.
     faults: &'static [Kind],
     nodes: &'static [u64],
+    /// The mode in which it can show itself.
+    mode: Mode,
     /// What its plans have in common.
     shape: fn(&mut Plan),
 }
@@ -72,7 +74,7 @@ impl Planted {
             nodes: self.nodes.to_vec(),
             faults: self.faults.to_vec(),
             insist: true,
-            ..Frame::of(self.bug.mode())
+            ..Frame::of(self.mode)
         };
         let mut plan = Plan::draw(seed, &frame);
         (self.shape)(&mut plan);
@@ -86,21 +88,6 @@ impl Planted {
 }
 
 impl Bug {
-    /// The mode in which it can show itself.
-    pub fn mode(self) -> Mode {
-        match self {
-            #[cfg(feature = "plant")]
-            Bug::Library(
-                sixbells::plant::Bug::AckBeforeSync
-                | sixbells::plant::Bug::LateApplied
-                | sixbells::plant::Bug::PromiseTooEarly
-                | sixbells::plant::Bug::SameIncarnation
-                | sixbells::plant::Bug::TokenIgnored,
-            ) => Mode::Eventual,
-            _ => Mode::Strong,
-        }
-    }
-
     /// The bug of the log, if it is one.
     pub fn of_log(self) -> Option<LogBug> {
         match self {
@@ -136,7 +123,7 @@ fn slow_syncs(plan: &mut Plan) {
     plan.sync = Duration::from_millis(5)..Duration::from_millis(60);
 }
 
-bugs! { OUTSIDE:
+bugs! { OUTSIDE Strong:
     "unsynced-log" Bug::Log(LogBug::UnsyncedLog), 20, &[3], CRASHES, slow_syncs,
         "entries are promised before they are synced";
     "unsynced-vote" Bug::Log(LogBug::UnsyncedVote), 20, &[3], CRASHES, slow_syncs,
@@ -161,7 +148,7 @@ bugs! { OUTSIDE:
 /// Every bug that can be planted in this build.
 pub fn catalogue() -> impl Iterator<Item = &'static Planted> {
     #[cfg(feature = "plant")]
-    let library = library::LIBRARY;
+    let library = library::STRONG.iter().chain(library::EVENTUAL);
     #[cfg(not(feature = "plant"))]
     let library: &[Planted] = &[];
     OUTSIDE.iter().chain(library)
