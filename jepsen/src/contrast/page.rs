@@ -58,11 +58,11 @@ pub fn html(contrast: &Contrast, replay: &str) -> String {
     )
 }
 
-const KEY: &str = "<p><span class=\"key\" style=\"background:#3b7dd8\"></span>answered \
-<span class=\"key\" style=\"background:#c0392b\"></span>answered, then revoked \
-<span class=\"key\" style=\"background:#8e44ad\"></span>a stale read \
-<span class=\"key\" style=\"background:#8a8f98\"></span>refused \
-<span class=\"key\" style=\"background:#e8a33d\"></span>unknown; shaded: something was broken</p>\n";
+const KEY: &str = "<p><span class=\"key ok\"></span>answered \
+<span class=\"key revoked\"></span>answered, then revoked \
+<span class=\"key stale\"></span>a stale read \
+<span class=\"key fail\"></span>refused \
+<span class=\"key info\"></span>unknown; shaded: something was broken</p>\n";
 
 /// With a capital letter and a full stop.
 fn sentence(words: &str) -> String {
