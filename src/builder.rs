@@ -26,14 +26,13 @@ use crate::{
     config::Config,
     error::StartError,
     eventual::{self, Eventual, EventualNode},
+    hashes::Hashes,
     machine::{StateMachine, Typed},
     node::{Held, Node},
     recovery,
     runtime::{self, Runtime, TokioRuntime},
     storage::{Disk, Identity, LogEngine, LogStore, OsDisk, open_log},
-    strong::{
-        Hashes, Log, Networks, Raft, Server, StateMachineStore, Strong, observe, raft_config,
-    },
+    strong::{Log, Networks, Raft, Server, StateMachineStore, Strong, observe, raft_config},
     transport::{
         Transport,
         tcp::{NodeOptions, TcpTransport},

@@ -54,6 +54,7 @@ mod config;
 mod error;
 mod eventual;
 mod handle;
+mod hashes;
 pub mod inspect;
 mod machine;
 mod mode;

@@ -25,7 +25,7 @@ const AHEAD_MAX_MS: u64 = 500;
 
 /// Members that have heard of each other and may accept.
 fn replicas<const N: usize>(tentative_max: usize) -> [Replica; N] {
-    let limits = Limits { tentative_max, ahead_max_ms: 500 };
+    let limits = Limits { tentative_max, ahead_max_ms: 500, state_hash_entries: 0 };
     let members: BTreeSet<u64> = (1..=N as u64).collect();
     let mut node = 0;
     let mut all = [(); N].map(|()| {

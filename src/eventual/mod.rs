@@ -28,6 +28,8 @@ mod digest;
 mod guards;
 mod log;
 mod node;
+mod peer;
+mod propose;
 mod replica;
 mod serve;
 mod session;
@@ -50,18 +52,18 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::sync::{Notify, Semaphore};
 
+use self::{
+    log::OperationLog,
+    replica::{Fault, Limits, Replica},
+    tail::{Base, State},
+};
 pub use self::{
     log::{Author, Vector},
     node::EventualNode,
     session::{EventualSession, Token},
     status::EventualStatus,
-};
-use self::{
-    log::{Operation, OperationLog},
-    replica::{Fault, Limits, Replica},
-    tail::{Base, State},
 };
 pub(crate) use self::{serve::Server, session::SessionEngine};
 use crate::{
@@ -71,11 +73,10 @@ use crate::{
     error::{Error, StartError},
     handle::Engine,
     machine::{Accepts, Machine, StateMachine, Typed},
-    plant::{Bug, planted},
     proposal::{Origin, Proposal, RequestId, request_id},
     runtime::{Instant, Runtime},
     sequencer::{SessionSlot, Ticket},
-    storage::{Disk, Done, Identity, LogStore, SnapshotFile, Snapshots},
+    storage::{Disk, Identity, LogStore, SnapshotFile, Snapshots},
     transfer::Inbox,
     transport::{BoxFuture, Transport},
 };
@@ -110,6 +111,8 @@ pub(crate) struct Eventual<R: Runtime> {
     news: Vec<Notify>,
     /// Something arrived from others.
     arrived: Notify,
+    /// Stamps may be given that could not be before.
+    raised: Notify,
     fault: OnceLock<String>,
     /// Has no permits, ever: waiting for one ends when the replica stops.
     running: Semaphore,
@@ -128,6 +131,7 @@ impl<R: Runtime> Eventual<R> {
         let limits = Limits {
             tentative_max: config.tentative_operations_max,
             ahead_max_ms: i64::try_from(config.clock_ahead_max.as_millis()).unwrap_or(i64::MAX),
+            state_hash_entries: config.state_hash_entries,
         };
         let first = R::random_below(u64::MAX >> 1);
         let (log, found) = OperationLog::open(log, first)
@@ -154,6 +158,7 @@ impl<R: Runtime> Eventual<R> {
             identity,
             config,
             arrived: Notify::new(),
+            raised: Notify::new(),
             news: others.keys().map(|_| Notify::new()).collect(),
             peers: others,
             replica: Mutex::new(replica),
@@ -178,7 +183,12 @@ impl<R: Runtime> Eventual<R> {
         replica.synced(self.durable.load(Ordering::Acquire));
         let changed = panic::catch_unwind(AssertUnwindSafe(|| change(&mut replica)));
         let reason = match changed {
-            Ok(Ok(done)) => return Ok(done),
+            Ok(Ok(done)) => {
+                if let Some(State { applier, count }) = replica.due() {
+                    replica.tail().hashes().hash::<R>(count, applier);
+                }
+                return Ok(done);
+            }
             Ok(Err(fault)) => fault.to_string(),
             Err(_panic) => "the state machine panicked".to_owned(),
         };
@@ -255,71 +265,6 @@ impl<R: Runtime> Eventual<R> {
     /// Stops serving, at once.
     pub(crate) fn close(&self) {
         self.fail("it was shut down or dropped");
-    }
-
-    /// Accepts a proposal; returns once it is durable here, and with it all that the token grew by.
-    async fn propose(
-        &self,
-        proposal: Proposal,
-        token: &mut Token,
-        deadline: R::Instant,
-    ) -> Result<Outcome, Error> {
-        let (proposal, _permit) = self.admission.take_on(proposal, self.accepts)?;
-        let (durable, accepted) = oneshot::channel();
-        let outcome = self.with(|replica| {
-            if !replica.knows_session(&proposal) {
-                return Ok(Err(Error::SessionExpired));
-            }
-            let operation = match replica.accept(proposal, Self::wall_ms())? {
-                Ok(operation) => operation,
-                Err(refused) => return Ok(Err(refused)),
-            };
-            let outcome = replica.tail().outcome(operation.stamp, operation.author).cloned();
-            token.grow(replica);
-            self.append(replica, vec![operation], durable);
-            Ok(Ok(outcome.unwrap_or(Outcome::Nothing)))
-        })??;
-        if planted(Bug::AckBeforeSync) {
-            return Ok(outcome);
-        }
-        match R::timeout_at(deadline, self.synced(accepted)).await {
-            Ok(synced) => synced?,
-            Err(_elapsed) => return Err(Error::Unknown("the disk did not sync in time".into())),
-        }
-        self.news.iter().for_each(Notify::notify_one);
-        Ok(outcome)
-    }
-
-    /// Waits until the log says that it has synced. If it could not, the replica stops.
-    async fn synced(&self, durable: oneshot::Receiver<std::io::Result<()>>) -> Result<(), Error> {
-        match durable.await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => {
-                self.fail(&format!("the log of operations: {error}"));
-                Err(Error::Stopped(error.to_string()))
-            }
-            Err(_dropped) => Err(Error::Stopped("the log is gone".into())),
-        }
-    }
-
-    /// Hands operations to the log. Under the replica's lock, so that they come in order.
-    fn append(
-        &self,
-        replica: &Replica,
-        operations: Vec<Operation>,
-        durable: oneshot::Sender<std::io::Result<()>>,
-    ) {
-        let (arrived, count) = (replica.arrived(), self.durable.clone());
-        let done: Done = Box::new(move |result| {
-            if result.is_ok() {
-                count.fetch_max(arrived, Ordering::Release);
-            }
-            // Who has given up waiting does not need to know.
-            let _ = durable.send(result);
-        });
-        if let Some(log) = self.log() {
-            log.append(operations, done);
-        }
     }
 
     async fn write_here(

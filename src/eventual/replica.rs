@@ -24,32 +24,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::digest::{Digest, covers, holds};
 use super::log::{Author, Operation, Vector};
+use super::peer::Peer;
 use super::stamp::{Clock, Stamp};
 use super::tail::{Base, State, Tail, TailError};
 use crate::applier::DIVERGED;
 use crate::codec::CodecError;
 use crate::error::Error;
-use crate::plant::{Bug, planted};
+use crate::hashes::Hashes;
 use crate::proposal::{Origin, Proposal};
-
-/// What is known of another replica.
-#[derive(Debug, Default)]
-struct Peer {
-    /// As whom it wrote when it was last heard of.
-    author: Author,
-    have: Vector,
-    /// No operation will come from there with a stamp up to this one.
-    promise: Stamp,
-    /// What it promised, and what has to be here for it to count. The first is waited for, or a
-    /// replica that is always a little behind would wait for ever; the last comes next.
-    waited_for: VecDeque<Digest>,
-    /// How far its clock is ahead of this one.
-    ahead_ms: i64,
-    /// The first arrival that it may lack.
-    cursor: u64,
-    /// Whether everything came here that it had when it was heard of.
-    heard: bool,
-}
 
 /// Why a replica has to stop.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +57,8 @@ pub(crate) struct Limits {
     pub(crate) tentative_max: usize,
     /// How far the clock may be ahead of the others'.
     pub(crate) ahead_max_ms: i64,
+    /// After how many final operations their state is hashed; 0 is never.
+    pub(crate) state_hash_entries: u64,
 }
 
 /// See the module.
@@ -117,7 +101,7 @@ impl Replica {
             have: base.covered.clone(),
             forgotten_have: base.covered.clone(),
             durable_have: base.covered.clone(),
-            tail: Tail::new(initial, base),
+            tail: Tail::new(initial, base, Hashes::every(limits.state_hash_entries)),
             arrivals: VecDeque::new(),
             forgotten: 0,
             durable: 0,
@@ -156,6 +140,12 @@ impl Replica {
         self.tail.insert(vec![(operation.clone(), proposal)])?;
         self.note(operation.clone());
         Ok(Ok(operation))
+    }
+
+    /// Whether all that keeps the next stamp from being given is that the clock's ceiling is not durable
+    /// up to there: it will be in a moment.
+    pub(crate) fn awaits_ceiling(&self, wall_ms: u64) -> bool {
+        self.clock.reading(wall_ms) >= self.clock.ceiling() && self.unheard().is_none()
     }
 
     fn may_accept(&self) -> Result<(), Error> {
@@ -327,14 +317,14 @@ impl Replica {
             have: self.durable_have.clone(),
             promise: self.clock.promise(wall_ms),
             own: (self.me, self.have.get(&self.me).copied().unwrap_or(0)),
-            hashed: self.tail.hashes().last_key_value().map(|(count, hash)| (*count, *hash)),
+            hashed: self.tail.hashes().newest(),
         }
     }
 
     /// Takes note of what another replica says of itself.
     pub(crate) fn hear(&mut self, digest: Digest, wall_ms: u64) -> Result<(), Fault> {
         if let Some((count, hash)) = digest.hashed
-            && self.tail.hashes().get(&count).is_some_and(|own| *own != hash)
+            && self.tail.hashes().taken().get(&count).is_some_and(|own| *own != hash)
         {
             return Err(Fault::Diverged { node: digest.node, count });
         }
@@ -344,36 +334,14 @@ impl Replica {
             // Its frontier, if it has one, is not beyond its promise.
             self.clock.observe(digest.promise);
         }
-        if peer.author != digest.own.0 {
-            // It was started again, and perhaps on an empty disk. What it had not synced when it
-            // crashed will never come.
-            peer.author = digest.own.0;
-            peer.have.clear();
-            peer.cursor = 0;
-            peer.waited_for.clear();
-        }
-        peer.ahead_ms = digest.wall_ms.cast_signed().saturating_sub(wall_ms.cast_signed());
-        // What a peer said on its way may overtake what it said before: it never holds less.
-        for (author, sequence) in &digest.have {
-            let held = peer.have.entry(*author).or_default();
-            *held = (*held).max(*sequence);
-        }
-        peer.waited_for.truncate(1);
-        peer.waited_for.push_back(digest);
+        peer.hear(digest, wall_ms);
         self.settle()
     }
 
     /// Counts the promises that may be counted by now, and makes final what they make so.
     fn settle(&mut self) -> Result<(), Fault> {
         for peer in self.peers.values_mut() {
-            let early = planted(Bug::PromiseTooEarly);
-            let counts = |digest: &Digest| early || digest.covered_by(&self.have);
-            while peer.waited_for.front().is_some_and(counts) {
-                if let Some(Digest { promise, .. }) = peer.waited_for.pop_front() {
-                    peer.promise = peer.promise.max(promise);
-                    peer.heard = true;
-                }
-            }
+            peer.count(&self.have);
         }
         let Some(frontier) = self.frontier() else { return Ok(()) };
         Ok(self.tail.fold(frontier)?)
@@ -431,6 +399,11 @@ impl Replica {
 
     pub(crate) fn tail(&self) -> &Tail {
         &self.tail
+    }
+
+    /// The final state that is to be hashed now, if there is one.
+    pub(crate) fn due(&mut self) -> Option<State> {
+        self.tail.due()
     }
 
     /// From now on, stamps are larger than this one.

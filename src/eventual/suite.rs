@@ -60,7 +60,7 @@ fn bytes(state: &State) -> Vec<u8> {
     out
 }
 
-const LIMITS: Limits = Limits { tentative_max: 100_000, ahead_max_ms: 500 };
+const LIMITS: Limits = Limits { tentative_max: 100_000, ahead_max_ms: 500, state_hash_entries: 64 };
 
 /// What a node keeps over a crash.
 #[derive(Default)]
@@ -190,6 +190,7 @@ impl World {
         let node = self.nodes.get_mut(&to).unwrap();
         node.disk.unsynced.extend(node.replica.take(operations).unwrap());
         node.replica.hear(digest, wall).unwrap();
+        hash(&mut node.replica);
     }
 
     pub(super) fn step(&mut self) {
@@ -375,6 +376,12 @@ impl StateMachine for Fickle {
     }
 }
 
+fn hash(replica: &mut Replica) {
+    if let Some(state) = replica.due() {
+        replica.tail().hashes().hash_here(state.count, &state.applier);
+    }
+}
+
 /// All answers are equal, and nobody would notice that the states are not.
 #[test]
 fn a_machine_that_is_not_deterministic_is_named() {
@@ -390,6 +397,7 @@ fn a_machine_that_is_not_deterministic_is_named() {
         for at in 0..2 {
             let digest = replicas[1 - at].digest(wall);
             fault = fault.or(replicas[at].hear(digest, wall).err());
+            hash(&mut replicas[at]);
             replicas[at].raise(Stamp::at(2_000));
             for n in 0..100 {
                 if let Ok(operation) =

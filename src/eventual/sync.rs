@@ -49,24 +49,40 @@ impl<R: Runtime> Eventual<R> {
     }
 
     async fn tell(self: Arc<Self>, node: u64, peer: Peer, at: usize) {
+        // Whoever may be away is greeted first: to make up all that it lacks, for nobody, and at each
+        // write again, would cost more than the writes.
+        let mut bytes_max = 0;
         while self.works().is_ok() {
-            if self.tell_once(node, &peer).await.is_ok_and(|more| more) {
-                continue;
+            match self.tell_once(node, &peer, bytes_max).await {
+                Ok(more) => {
+                    let first = bytes_max == 0;
+                    bytes_max = usize::try_from(self.config.append_bytes_max).unwrap_or(usize::MAX);
+                    if more || first {
+                        continue;
+                    }
+                    let woken = self.news[at].notified();
+                    // Woken or not, it is time.
+                    let _ = R::timeout(self.config.heartbeat, woken).await;
+                }
+                Err(_away) => {
+                    bytes_max = 0;
+                    R::sleep(self.config.heartbeat).await;
+                }
             }
-            let woken = self.news[at].notified();
-            // Woken or not, it is time.
-            let _ = R::timeout(self.config.heartbeat, woken).await;
         }
     }
 
-    /// Tells a peer what it lacks, as far as it goes into one message; whether there is more.
-    async fn tell_once(&self, node: u64, peer: &Peer) -> Result<bool, Error> {
-        if self.with(|replica| Ok(replica.needs_snapshot(node)))? {
+    /// Tells a peer what it lacks, as far as it goes into so many bytes, or nothing but what this
+    /// replica promises, for 0; whether there is more.
+    async fn tell_once(&self, node: u64, peer: &Peer, bytes_max: usize) -> Result<bool, Error> {
+        if bytes_max > 0 && self.with(|replica| Ok(replica.needs_snapshot(node)))? {
             self.send_snapshot(peer).await?;
         }
-        let bytes_max = usize::try_from(self.config.append_bytes_max).unwrap_or(usize::MAX);
         let news = self.with(|replica| {
-            let operations = replica.lacking(node, bytes_max);
+            let operations = match bytes_max {
+                0 => Vec::new(),
+                _ => replica.lacking(node, bytes_max),
+            };
             Ok(News { digest: replica.digest(Self::wall_ms()), operations })
         })?;
         let told = !news.operations.is_empty();
@@ -130,6 +146,7 @@ impl<R: Runtime> Eventual<R> {
         .map_err(std::io::Error::other)?;
         saved.await.map_err(|_dropped| std::io::Error::other("it is gone"))??;
         self.replica().raise(ceiling);
+        self.raised.notify_waiters();
         Ok(())
     }
 }

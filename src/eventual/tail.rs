@@ -19,8 +19,8 @@
 //! Does not: know who is to be waited for, or keep anything on disk.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::ops::Bound::{Excluded, Unbounded};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +28,7 @@ use super::log::{Author, Operation, Vector};
 use super::stamp::Stamp;
 use crate::applier::{Applier, Outcome};
 use crate::codec::CodecError;
+use crate::hashes::Hashes;
 use crate::plant::{Bug, planted};
 use crate::proposal::Proposal;
 
@@ -38,10 +39,6 @@ pub(crate) type Place = (Stamp, Author);
 const SPACING: u64 = 64;
 /// How much sparser kept states are further back: a part of the distance from the end.
 const SPARSER: u64 = 4;
-/// After how many final operations the state is hashed.
-const HASHED_EVERY: u64 = 1_024;
-/// How many hashes are remembered.
-const HASHES_MAX: usize = 64;
 
 /// Why the tail cannot go on. The replica has to stop.
 #[derive(Debug, thiserror::Error)]
@@ -52,9 +49,6 @@ pub(crate) enum TailError {
     /// Somebody broke a promise, or lost what was durable.
     #[error("an operation of {author} with stamp {stamp} came after all up to it were final")]
     TooLate { author: Author, stamp: Stamp },
-    /// The state cannot be written out.
-    #[error("hash of the state: {0}")]
-    Io(#[from] io::Error),
 }
 
 #[derive(Debug)]
@@ -119,17 +113,19 @@ pub(crate) struct Tail {
     kept: BTreeMap<Place, State>,
     current: State,
     /// Hashes of the final state, by how many operations led to it.
-    hashes: BTreeMap<u64, u64>,
+    hashes: Arc<Hashes>,
+    /// The final state that is to be hashed.
+    due: Option<State>,
     pub(crate) work: Work,
 }
 
 impl Tail {
     /// Goes on from a final state.
-    pub(crate) fn new(folded: State, base: Base) -> Self {
+    pub(crate) fn new(folded: State, base: Base, hashes: Arc<Hashes>) -> Self {
         let current = folded.capture();
         let (entries, kept) = (BTreeMap::new(), BTreeMap::new());
-        let (hashes, work) = (BTreeMap::new(), Work::default());
-        Self { folded, base, entries, kept, current, hashes, work }
+        let (due, work) = (None, Work::default());
+        Self { folded, base, entries, kept, current, hashes, due, work }
     }
 
     /// Takes operations up and brings the state to what it is with them.
@@ -168,6 +164,7 @@ impl Tail {
         let behind = from.map_or(Unbounded, Excluded);
         let end = self.folded.count + self.entries.len() as u64;
         let mut kept_at = self.kept.last_key_value().map_or(self.folded.count, |(_, s)| s.count);
+        let mut kept = false;
         for (place, entry) in self.entries.range_mut((behind, Unbounded)) {
             let outcome = self.current.apply(&entry.proposal)?;
             self.work.applies += 1;
@@ -178,9 +175,12 @@ impl Tail {
             if self.current.count - kept_at >= spacing(end - self.current.count) {
                 self.kept.insert(*place, self.current.capture());
                 kept_at = self.current.count;
+                kept = true;
             }
         }
-        self.thin();
+        if kept {
+            self.thin();
+        }
         Ok(())
     }
 
@@ -216,12 +216,9 @@ impl Tail {
             }
             self.base.frontier = Some(place);
             self.base.covered.insert(place.1, entry.sequence);
-            if self.folded.count.is_multiple_of(HASHED_EVERY) {
-                self.hashes.insert(self.folded.count, self.folded.applier.hash()?);
+            if self.hashes.due(self.folded.count) {
+                self.due = Some(self.folded.capture());
             }
-        }
-        while self.hashes.len() > HASHES_MAX {
-            self.hashes.pop_first();
         }
         Ok(())
     }
@@ -259,8 +256,13 @@ impl Tail {
     }
 
     /// Hashes of the final state, by how many operations led to it.
-    pub(crate) fn hashes(&self) -> &BTreeMap<u64, u64> {
+    pub(crate) fn hashes(&self) -> &Arc<Hashes> {
         &self.hashes
+    }
+
+    /// The final state that is to be hashed now, if there is one.
+    pub(crate) fn due(&mut self) -> Option<State> {
+        self.due.take()
     }
 
     /// How many operations are not final yet.

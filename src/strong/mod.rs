@@ -49,7 +49,6 @@ use openraft::{
 use tracing::Instrument;
 
 pub(crate) use self::{
-    agreement::Hashes,
     log::Log,
     network::Networks,
     serve::Server,
@@ -63,6 +62,7 @@ use crate::{
     config::Config,
     error::Error,
     handle::Engine,
+    hashes::Hashes,
     machine::Accepts,
     proposal::{Origin, Proposal, RequestId, request_id},
     rpc,

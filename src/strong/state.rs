@@ -31,7 +31,6 @@ use openraft::{
 };
 
 use super::{
-    agreement::Hashes,
     log::durable,
     types::{Types, decode_membership, encode_membership, from_raft, to_raft},
 };
@@ -39,6 +38,7 @@ use crate::{
     applier::{Applier, Outcome},
     codec,
     error::Error,
+    hashes::Hashes,
     machine::Machine,
     plant::{Bug, planted},
     proposal::Proposal,

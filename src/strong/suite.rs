@@ -9,8 +9,9 @@ use openraft::{
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
-use super::{Hashes, Log, SharedState, StateMachineStore, Types};
+use super::{Log, SharedState, StateMachineStore, Types};
 use crate::{
+    hashes::Hashes,
     machine::{StateMachine, Typed},
     runtime::TokioRuntime,
     storage::{LogEngine, LogStore, MemoryDisk, MemoryLog, Snapshots, open_log},
