@@ -4,6 +4,7 @@
 //! it. The parts, in the order data flows through them:
 //!
 //! - [`generator`] decides what clients do, from a seed;
+//! - [`suite`] is what clients do on any machine, and what must hold of it;
 //! - [`workload`] turns that into requests to the [`machine`] under test, and [`load`] sends them to
 //!   a [`cluster`] of real processes;
 //! - [`nemesis`] decides what breaks, from a seed, and [`proxy`] cuts links;
@@ -41,6 +42,7 @@ pub mod proxy;
 pub mod replicas;
 pub mod sim;
 pub mod store;
+pub mod suite;
 pub mod trial;
 pub mod workload;
 

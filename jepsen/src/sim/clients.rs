@@ -18,11 +18,11 @@ use super::{
     End, Host, SimRuntime,
     cluster::{self, Cluster},
     plan::{Manner, Plan},
-    record::{Op, Record, Told},
+    record::Record,
     subject::{Answer, Numbered, Question, Subject},
-    suite::Generator,
     world::{self, Stream},
 };
+use crate::suite::{Generator, Op, Told};
 
 /// The first client's host, and how far apart the processes of one client are numbered.
 pub(super) const CLIENTS: Host = 1_000;

@@ -10,8 +10,8 @@
 //! - [`cluster`] is the real nodes on it, each a [`process`] in one of the modes, `questions` what they are asked, `operator` what is asked of them, [`nemesis`] what befalls
 //!   them, `clients` who use them; [`disk`] and [`log`] are what they write on;
 //! - [`run`] is one plan, in `phases`, to its verdict; [`campaign`] is many, [`bug`] what is planted in
-//!   them, [`workload`] what they do; [`mod@test`] is the same for users, with a [`suite`] of their own on a
-//!   [`subject`] that a [`record`] is kept of;
+//!   them, [`workload`] what they do; [`mod@test`] is the same for users, with a [`Suite`](crate::suite::Suite) of
+//!   their own on a [`subject`] that a [`record`] is kept of;
 //! - [`observation`] is what all of these notice, and [`oracle`] judges it.
 //!
 //! Invariants:
@@ -44,7 +44,6 @@ pub mod runtime;
 pub mod seeds;
 pub mod shrink;
 pub mod subject;
-pub mod suite;
 mod tasks;
 mod terms;
 pub mod test;
@@ -56,6 +55,8 @@ pub use fault::{Fault, Kind};
 pub use network::{Links, Mishap, SimNetwork};
 pub use observation::{End, Host, Logged, Observation, Replica};
 pub use plan::Plan;
-pub use record::{Entry, Op, Told};
+pub use record::Entry;
 pub use runtime::SimRuntime;
 pub use test::Test;
+
+pub use crate::suite::{Op, Told};

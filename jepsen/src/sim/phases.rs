@@ -23,10 +23,10 @@ use super::{
     fault::Fault,
     nemesis::{self, Episode, Outcome},
     plan::{Manner, Plan},
-    record::{Op, Record},
-    suite::Suite,
+    record::Record,
     world::{self, Stream},
 };
+use crate::suite::{Op, Suite};
 
 /// How long the healed cluster may take for each thing that is asked of it, in simulated time. An
 /// election takes a second or two; a node that comes back may have to fetch a snapshot piece by piece.

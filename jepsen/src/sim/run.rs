@@ -36,9 +36,8 @@ use super::{
     oracle::{Panel, Violation},
     phases::{Rest, phases},
     plan::{Manner, Plan},
-    record::{self, Entry, Op, Record, typed},
+    record::{self, Entry, Record, typed},
     runtime::said,
-    suite::Suite,
     world::{self, Settings, Traces, World},
 };
 use crate::{
@@ -48,6 +47,7 @@ use crate::{
         replay::{self, Typed},
     },
     history::{Clock, Event},
+    suite::{Op, Suite},
 };
 
 /// What came of a run.

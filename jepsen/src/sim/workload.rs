@@ -19,10 +19,6 @@ use std::{
 use rand::{RngExt, rngs::SmallRng};
 use serde::{Deserialize, Serialize};
 
-use super::{
-    record::{Op, Told},
-    suite::{Generator, Suite},
-};
 use crate::{
     bank,
     checker::{
@@ -30,6 +26,7 @@ use crate::{
         replay::Typed,
     },
     machine::{Answer, Command, Query, Response, Workbench},
+    suite::{Generator, Op, Suite, Told},
 };
 
 /// What clients do.

@@ -25,7 +25,7 @@ use crate::history::{Clock, Completion, Event, Operation};
 use crate::machine::Workbench;
 use crate::report::Check;
 use crate::sim::workload::Workload as Kind;
-use crate::sim::{Op, Told};
+use crate::suite::{Op, Told};
 
 pub use register::Registers;
 pub use set::Elements;

@@ -25,8 +25,8 @@ use crate::generator::{Invocation, rng};
 use crate::history::{Completion, Event, Value};
 use crate::machine::{Command, Workbench};
 use crate::report::Check;
-use crate::sim::suite;
 use crate::sim::workload::Workload as Kind;
+use crate::suite;
 
 /// How much of a command or a reply the history tells. A list of thousands is no news each time.
 const SHOWN_MAX: usize = 160;
