@@ -7,6 +7,8 @@
 //! - [`suite`] is what clients do on any machine, and what must hold of it;
 //! - [`workload`] turns that into requests to the [`machine`] under test, and [`load`] sends them to
 //!   a [`cluster`] of real processes;
+//! - [`subject`] is any machine under test as nodes replicate it, simulated or real: it says which commands
+//!   made it;
 //! - [`nemesis`] decides what breaks, from a seed, and [`proxy`] cuts links;
 //! - [`history`] records what happened, and reads foreign histories;
 //! - [`model`] says what a correct object would have answered;
@@ -31,6 +33,7 @@ pub mod bank;
 pub mod checker;
 pub mod cluster;
 pub mod contrast;
+mod digest;
 pub mod eventual;
 pub mod generator;
 pub mod journal;
@@ -42,6 +45,7 @@ pub mod proxy;
 pub mod replicas;
 pub mod sim;
 pub mod store;
+pub mod subject;
 pub mod suite;
 pub mod trial;
 pub mod workload;

@@ -26,7 +26,7 @@ use crate::cluster::{Cluster, DEADLINE, Tested};
 use crate::history::{Completion, Worker};
 use crate::journal::Journal;
 use crate::nemesis::Target;
-use crate::sim::subject::{Answer, Numbered, Question};
+use crate::subject::{Answer, Numbered, Question};
 use crate::workload::{Action, Generator, Reply, Request, Workload, failed};
 
 /// Between two tries of what has to succeed.

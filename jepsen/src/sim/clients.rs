@@ -19,10 +19,13 @@ use super::{
     cluster::{self, Cluster},
     plan::{Manner, Plan},
     record::Record,
-    subject::{Answer, Numbered, Question, Subject},
+    witness::Subject,
     world::{self, Stream},
 };
-use crate::suite::{Generator, Op, Told};
+use crate::{
+    subject::{Answer, Numbered, Question},
+    suite::{Generator, Op, Told},
+};
 
 /// The first client's host, and how far apart the processes of one client are numbered.
 pub(super) const CLIENTS: Host = 1_000;

@@ -11,7 +11,7 @@
 //!   them, `clients` who use them; [`disk`] and [`log`] are what they write on;
 //! - [`run`] is one plan, in `phases`, to its verdict; [`campaign`] is many, [`bug`] what is planted in
 //!   them, [`workload`] what they do; [`mod@test`] is the same for users, with a [`Suite`](crate::suite::Suite) of
-//!   their own on a [`subject`] that a [`record`] is kept of;
+//!   their own. A [`record`] is kept of what clients do, and a [`witness`] sees what becomes of it;
 //! - [`observation`] is what all of these notice, and [`oracle`] judges it.
 //!
 //! Invariants:
@@ -43,11 +43,11 @@ pub mod run;
 pub mod runtime;
 pub mod seeds;
 pub mod shrink;
-pub mod subject;
 mod tasks;
 mod terms;
 pub mod test;
 mod watch;
+pub mod witness;
 pub mod workload;
 pub mod world;
 

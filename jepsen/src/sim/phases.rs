@@ -26,7 +26,10 @@ use super::{
     record::Record,
     world::{self, Stream},
 };
-use crate::suite::{Op, Suite};
+use crate::{
+    digest::digest,
+    suite::{Op, Suite},
+};
 
 /// How long the healed cluster may take for each thing that is asked of it, in simulated time. An
 /// election takes a second or two; a node that comes back may have to fetch a snapshot piece by piece.
@@ -254,7 +257,7 @@ async fn replicas<S: StateMachine>(cluster: &Cluster<S>) -> Option<Vec<Replica>>
         if cluster.status(node)?.applied != applied {
             return None;
         }
-        let state = world::digest(machine);
+        let state = digest(machine);
         replicas.push(Replica { node, position, chain, state, applied });
     }
     let first = replicas.first()?.applied;

@@ -46,6 +46,7 @@ use crate::{
         eventual::{CONVERGENCE, DURABILITY, EXACTLY_ONCE, settled},
         replay::{self, Typed},
     },
+    digest::digest,
     history::{Clock, Event},
     suite::{Op, Suite},
 };
@@ -327,7 +328,7 @@ fn replayed<S: StateMachine>(
             })?;
         }
     }
-    let state = world::digest(sixbells::encode(&machine));
+    let state = digest(sixbells::encode(&machine));
     match replicas.iter().find(|replica| replica.state != state) {
         Some(Replica { node, .. }) => Err(format!(
             "node {node} holds another state than its commands make, or the same in other bytes"
