@@ -14,9 +14,10 @@ use clap::Args;
 use sixbells_jepsen::contrast::{Contrast, Outcome, Setting, page, processes, table};
 use sixbells_jepsen::nemesis::Fault;
 use sixbells_jepsen::report::Exit;
-use sixbells_jepsen::sim::{Kind, seeds, workload::Workload};
+use sixbells_jepsen::sim::{Kind, seeds};
 use sixbells_jepsen::store::RunFolder;
 use sixbells_jepsen::terminal::Ink;
+use sixbells_jepsen::workload::Workload;
 
 use super::{BadArguments, interruption};
 

@@ -26,11 +26,10 @@ use sixbells_jepsen::load::{Pace, Reads};
 use sixbells_jepsen::nemesis::Fault;
 use sixbells_jepsen::page::Page;
 use sixbells_jepsen::report::{Exit, Report};
-use sixbells_jepsen::sim::workload::Workload as Kind;
 use sixbells_jepsen::store::RunFolder;
 use sixbells_jepsen::terminal::Ink;
 use sixbells_jepsen::trial::{Outcome, Trial};
-use sixbells_jepsen::workload;
+use sixbells_jepsen::workload::Workload;
 use tracing_subscriber::EnvFilter;
 
 use super::{BadArguments, interruption};
@@ -111,16 +110,16 @@ enum Plant {
 pub(crate) fn run(args: &RunArgs) -> anyhow::Result<Exit> {
     args.check_length()?;
     let seed = args.seed.unwrap_or_else(seed_of_the_clock);
-    let workload = workload::of(args.kind(), seed, args.concurrency);
+    let script = args.workload().script(seed, args.concurrency);
     let replay = args.replay(seed);
-    let name = format!("{}-{}", workload.name(), args.mode);
+    let name = format!("{}-{}", args.workload(), args.mode);
     let folder = RunFolder::create(&args.store, &name, seed, &replay)
         .with_context(|| format!("make a run folder in {}", args.store.display()))?;
     eprintln!("{}", folder.path().display());
     log_to(&folder)?;
     let faults = args.nemesis.clone();
     let trial = Trial {
-        workload,
+        script,
         plan: Plan { nodes: args.nodes, mode: args.mode, engine: args.log() },
         pace: Pace { rate: f64::from(args.rate), concurrency: args.concurrency, seed },
         reads: match args.plant {
@@ -176,15 +175,15 @@ impl RunArgs {
         )))
     }
 
-    fn kind(&self) -> Kind {
+    fn workload(&self) -> Workload {
         match self.workload {
-            WorkloadName::Register => Kind::Register,
-            WorkloadName::Set => Kind::Set,
-            WorkloadName::Bank => Kind::Bank,
-            WorkloadName::Claim => Kind::Claim,
-            WorkloadName::Counter => Kind::Counter,
-            WorkloadName::Append => Kind::Append,
-            WorkloadName::Lock => Kind::Lock,
+            WorkloadName::Register => Workload::Register,
+            WorkloadName::Set => Workload::Set,
+            WorkloadName::Bank => Workload::Bank,
+            WorkloadName::Claim => Workload::Claim,
+            WorkloadName::Counter => Workload::Counter,
+            WorkloadName::Append => Workload::Append,
+            WorkloadName::Lock => Workload::Lock,
         }
     }
 
@@ -203,7 +202,7 @@ impl RunArgs {
         let mut command = format!(
             "cargo jepsen run --workload {} --mode {} --nodes {} --concurrency {} --rate {} \
              --time-limit {} --nemesis-interval {} --seed {seed} --log {}",
-            self.kind(),
+            self.workload(),
             self.mode,
             self.nodes,
             self.concurrency,

@@ -20,9 +20,10 @@ use sixbells_jepsen::report::Exit;
 use sixbells_jepsen::sim::campaign::{Campaign, Case, Sweep};
 use sixbells_jepsen::sim::plan::Frame;
 use sixbells_jepsen::sim::run::Outcome;
-use sixbells_jepsen::sim::{Kind, bug, seeds, workload::Workload};
+use sixbells_jepsen::sim::{Kind, bug, seeds};
 use sixbells_jepsen::store::RunFolder;
 use sixbells_jepsen::terminal::Ink;
+use sixbells_jepsen::workload::Workload;
 
 use super::BadArguments;
 

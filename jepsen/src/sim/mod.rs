@@ -10,7 +10,7 @@
 //! - [`cluster`] is the real nodes on it, each a [`process`] in one of the modes, `questions` what they are asked, `operator` what is asked of them, [`nemesis`] what befalls
 //!   them, `clients` who use them; [`disk`] and [`log`] are what they write on;
 //! - [`run`] is one plan, in `phases`, to its verdict; [`campaign`] is many, [`bug`] what is planted in
-//!   them, [`workload`] what they do; [`mod@test`] is the same for users, with a [`Suite`](crate::suite::Suite) of
+//!   them, a [`Workload`](crate::workload::Workload) what they do; [`mod@test`] is the same for users, with a [`Suite`](crate::suite::Suite) of
 //!   their own. A [`record`] is kept of what clients do, and a [`witness`] sees what becomes of it;
 //! - [`observation`] is what all of these notice, and [`oracle`] judges it.
 //!
@@ -48,7 +48,6 @@ mod terms;
 pub mod test;
 mod watch;
 pub mod witness;
-pub mod workload;
 pub mod world;
 
 pub use fault::{Fault, Kind};
