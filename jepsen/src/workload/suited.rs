@@ -18,16 +18,13 @@ use rand::rngs::SmallRng;
 use super::{Action, Evidence, Generator, Reply, Request, Script, Workload, strange};
 use crate::bank;
 use crate::checker::budget::Budget;
-use crate::checker::replay::{self, Typed};
+use crate::checker::replay::{self, Typed, show};
 use crate::checker::{OpError, Verdict};
 use crate::generator::{Invocation, rng};
 use crate::history::{Completion, Event, Value};
 use crate::machine::{Command, Workbench};
 use crate::report::Check;
 use crate::suite;
-
-/// How much of a command or a reply the history tells. A list of thousands is no news each time.
-const SHOWN_MAX: usize = 160;
 
 /// A workload as its suite has it.
 #[derive(Clone, Copy, Debug)]
@@ -56,7 +53,7 @@ impl Script for Suited {
     fn completion(&self, action: &Action, reply: &Reply) -> Completion {
         match (&action.request, reply) {
             (Request::Write(_), Reply::Response(_)) | (Request::Read(_), Reply::Answer(_)) => {
-                let told = format!("{} -> {}", clip(&action.request), clip(reply));
+                let told = format!("{} -> {}", show(&action.request), show(reply));
                 Completion::Ok(Value::Text(told))
             }
             _ => strange(reply),
@@ -129,7 +126,7 @@ fn action(request: Request) -> Action {
         Request::Write(command) => verb(command),
     };
     Action {
-        invocation: Invocation { f, key: None, argument: Value::Text(clip(&request)) },
+        invocation: Invocation { f, key: None, argument: Value::Text(show(&request)) },
         request,
     }
 }
@@ -147,15 +144,6 @@ fn verb(command: &Command) -> &'static str {
         Command::Bank(bank::Command::Open { .. }) => "open",
         Command::Bank(bank::Command::Pay { .. }) => "pay",
     }
-}
-
-fn clip(value: &impl Debug) -> String {
-    let mut text = format!("{value:?}");
-    if let Some((end, _)) = text.char_indices().nth(SHOWN_MAX) {
-        text.truncate(end);
-        text += "..";
-    }
-    text
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use crate::{
     bank,
     checker::{
         eventual::{Lapse, Sight, guarantees},
-        replay::Typed,
+        replay::{Typed, show},
     },
     machine::{Answer, Command, Query, Response, Workbench},
     suite::{Generator, Op, Suite, Told},
@@ -65,12 +65,10 @@ fn with_tokens(
     let judged = guarantees(&sight, |operation| tokens.contains(&operation.process));
     let told = judged.lapses.first().map(|Lapse { read, write, own }| {
         let whose = if *own { "its own" } else { "one that it had been shown" };
-        let words =
-            |at: usize| format!("{:?}", operations[at]).chars().take(160).collect::<String>();
         format!(
             "with a token, {} missed a write of which it had a right to know, {whose}: {}",
-            words(*read),
-            words(*write)
+            show(&operations[*read]),
+            show(&operations[*write])
         )
     });
     (judged.judged as u64, told)
