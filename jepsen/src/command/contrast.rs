@@ -24,8 +24,8 @@ use super::{BadArguments, interruption};
 /// Run one workload, seed and schedule of faults in both modes, and put them side by side.
 #[derive(Debug, Args)]
 pub(crate) struct ContrastArgs {
-    /// What clients do: register, set, bank, claim, counter, append or lock.
-    #[arg(long, default_value = "bank")]
+    /// What clients do.
+    #[arg(long, value_enum, default_value = "bank")]
     workload: Workload,
     /// The seed, or the first of many.
     #[arg(long, default_value_t = 3)]

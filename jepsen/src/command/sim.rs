@@ -39,8 +39,8 @@ pub(crate) struct SimArgs {
     /// How many seeds. Without this, one, and what it reached.
     #[arg(long)]
     seeds: Option<u64>,
-    /// What clients do: register, set, bank, claim, counter, append or lock. Default: by turns.
-    #[arg(long)]
+    /// What clients do. Default: by turns.
+    #[arg(long, value_enum)]
     workload: Option<Workload>,
     /// What the cluster promises: strong or eventual.
     #[arg(long, default_value_t)]

@@ -13,8 +13,9 @@ mod set;
 mod suited;
 mod suites;
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{fmt, sync::Arc};
 
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::generator::{RegisterWorkload, SetWorkload};
@@ -28,42 +29,32 @@ pub use set::Elements;
 pub use suited::Suited;
 
 /// What clients do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Workload {
-    /// Reads, writes and compare-and-sets of a few registers.
+    /// Read, write and compare-and-set registers: each must be linearizable.
     Register,
-    /// Additions to one set, and reads of all of it.
+    /// Add unique elements to a set: none that was acknowledged may be lost.
     Set,
-    /// Payments between a few accounts; money is neither made nor lost.
+    /// Pay from account to account: no payment that was called done may be taken back.
     Bank,
-    /// Names, each of which the first to ask for it gets.
+    /// Claim names: the first to ask for one gets it, and nobody else.
     Claim,
-    /// Additions to counters, which nobody reads before the end.
+    /// Add to counters, which nobody reads before the end: a final sum, whatever the order.
     Counter,
-    /// Appends to lists, and reads of all of one.
+    /// Append to lists: all see one order.
     Append,
-    /// A lock that one at a time may hold.
+    /// Take and give back a lock: one at a time holds it.
     Lock,
 }
 
 impl Workload {
-    /// All of them.
-    pub const ALL: [Workload; 7] = [
-        Workload::Register,
-        Workload::Set,
-        Workload::Bank,
-        Workload::Claim,
-        Workload::Counter,
-        Workload::Append,
-        Workload::Lock,
-    ];
-
     /// The one whose turn it is.
     pub fn of_seed(seed: u64) -> Self {
-        let count = Self::ALL.len() as u64;
+        let all = Self::value_variants();
+        let count = all.len() as u64;
         let at = usize::try_from(seed % count).unwrap_or(0);
-        Self::ALL[at]
+        all[at]
     }
 
     /// The word for it.
@@ -103,16 +94,5 @@ impl Workload {
 impl fmt::Display for Workload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
-    }
-}
-
-impl FromStr for Workload {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|workload| workload.name() == name).ok_or_else(|| {
-            let names = Self::ALL.map(Workload::name).join(", ");
-            format!("no workload {name:?}; there are {names}")
-        })
     }
 }
