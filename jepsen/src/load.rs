@@ -26,7 +26,7 @@ use crate::cluster::{Cluster, DEADLINE, Tested};
 use crate::history::{Completion, Worker};
 use crate::journal::Journal;
 use crate::nemesis::Target;
-use crate::subject::{Answer, Numbered, Question};
+use crate::subject::{Numbered, Question};
 use crate::workload::{Action, Generator, Reply, Request, Script, failed};
 
 /// Between two tries of what has to succeed.
@@ -218,12 +218,7 @@ impl Caller {
                 self.client.read_local(Question::Machine(query)).await?
             }
         };
-        match answer {
-            Answer::Machine(answer) => Ok(Reply::Answer(answer)),
-            Answer::Summary { .. } | Answer::Order(_) => {
-                Err(Error::Unknown("a strange answer".to_owned()))
-            }
-        }
+        answer.of_machine().map(Reply::Answer)
     }
 }
 

@@ -15,7 +15,7 @@ use std::{fmt, marker::PhantomData};
 
 use imbl::Vector;
 use serde::{Deserialize, Serialize};
-use sixbells::StateMachine;
+use sixbells::{Error, StateMachine};
 
 use crate::digest::digest;
 
@@ -128,6 +128,21 @@ pub enum Answer<S: StateMachine> {
     },
     /// The numbers of all commands, in their order.
     Order(Vec<u64>),
+}
+
+impl<S: StateMachine> Answer<S> {
+    /// What the machine said.
+    ///
+    /// # Errors
+    /// If this answers another question. Then nobody knows what the machine would have said.
+    pub fn of_machine(self) -> Result<S::Answer, Error> {
+        match self {
+            Answer::Machine(answer) => Ok(answer),
+            Answer::Summary { .. } | Answer::Order(_) => {
+                Err(Error::Unknown("a strange answer".to_owned()))
+            }
+        }
+    }
 }
 
 // Derived, these would ask for `S: Debug` and `S: PartialEq`.

@@ -23,7 +23,7 @@ use super::{
     world::{self, Stream},
 };
 use crate::{
-    subject::{Answer, Numbered, Question},
+    subject::{Numbered, Question},
     suite::{Generator, Op, Told},
 };
 
@@ -93,12 +93,7 @@ impl<S: StateMachine> Caller<S> {
         } else {
             client.read(question).await?
         };
-        match answer {
-            Answer::Machine(answer) => Ok(answer),
-            Answer::Summary { .. } | Answer::Order(_) => {
-                Err(Error::Unknown("a strange answer".into()))
-            }
-        }
+        answer.of_machine()
     }
 }
 
