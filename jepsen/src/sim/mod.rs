@@ -7,11 +7,13 @@
 //! - [`network`] delays, loses, repeats and reorders messages, and cuts links;
 //! - [`plan`] is everything that decides a run, as data, drawn from a seed; [`fault`] is what can be in
 //!   it, and [`shrink`] makes a failing one small; [`seeds`] runs many;
-//! - [`cluster`] is the real nodes on it, each a [`process`] in one of the modes, `questions` what they are asked, `operator` what is asked of them, [`nemesis`] what befalls
-//!   them, `clients` who use them; [`disk`] and [`log`] are what they write on;
-//! - [`run`] is one plan, in `phases`, to its verdict; [`campaign`] is many, [`bug`] what is planted in
-//!   them, a [`Workload`](crate::workload::Workload) what they do; [`mod@test`] is the same for users, with a [`Suite`](crate::suite::Suite) of
-//!   their own. A [`record`] is kept of what clients do, and a [`witness`] sees what becomes of it;
+//! - [`cluster`] is the real nodes on it, each a [`process`] in one of the modes, `questions` what they
+//!   are asked, `operator` what is asked of them, [`nemesis`] what befalls them, `clients` who use them;
+//!   [`disk`] and [`log`] are what they write on;
+//! - [`run`] is one plan, in `phases`, to its verdict; [`campaign`] is many, each with one of our
+//!   [`workloads`](crate::workload) and, if need be, a planted [`bug`]; [`mod@test`] is the same for users,
+//!   with a [`suite`](crate::suite) of their own;
+//! - a [`record`] is kept of what clients do, and a [`witness`] sees what becomes of it;
 //! - [`observation`] is what all of these notice, and [`oracle`] judges it.
 //!
 //! Invariants:
