@@ -47,10 +47,7 @@ impl Journal {
 
     /// An operation begins, at a client that asks `node` first. Returns its number, counted from 1.
     pub fn invoke(&self, process: u64, node: u64, request: &Request) -> u64 {
-        let act = match request.clone() {
-            Request::Write(command) => Act::Write { command, response: None },
-            Request::Read(query) => Act::Read { query, answer: None },
-        };
+        let act = Act::from(request.clone());
         let mut entries = self.lock();
         let number = entries.len() as u64 + 1;
         let (node, invoked) = (Some(node.to_string()), self.recorder.elapsed());
@@ -63,13 +60,9 @@ impl Journal {
     pub fn answered(&self, number: u64, reply: &Reply) {
         let at = self.recorder.elapsed();
         self.change(number, |Entry { operation, .. }| {
-            match (&mut operation.act, reply.clone()) {
-                (Act::Write { response, .. }, Reply::Response(told)) => *response = Some(told),
-                (Act::Read { answer, .. }, Reply::Answer(told)) => *answer = Some(told),
-                // A reply to something else says nothing of this one.
-                _ => return,
+            if reply.clone().answers(&mut operation.act) {
+                operation.returned = Some(at);
             }
-            operation.returned = Some(at);
         });
     }
 

@@ -3,9 +3,12 @@
 //! A test runs clients and a nemesis against a cluster, records a history, and lets checkers judge
 //! it. The parts, in the order data flows through them:
 //!
-//! - [`generator`] decides what clients do, from a seed;
-//! - [`workload`] turns that into requests to the [`machine`] under test, and [`load`] sends them to
-//!   a [`cluster`] of real processes;
+//! - [`generator`] decides what clients do to registers and sets, from a seed;
+//! - [`suite`] is what clients do to any machine, and what must hold of it;
+//! - [`workload`] names the suites on the [`machine`] of ours, and says how the history of real processes
+//!   tells them; [`load`] sends what it says to a [`cluster`] of these;
+//! - [`subject`] is any machine under test as nodes replicate it, simulated or real: it says which commands
+//!   made it;
 //! - [`nemesis`] decides what breaks, from a seed, and [`proxy`] cuts links;
 //! - [`history`] records what happened, and reads foreign histories;
 //! - [`model`] says what a correct object would have answered;
@@ -30,6 +33,7 @@ pub mod bank;
 pub mod checker;
 pub mod cluster;
 pub mod contrast;
+mod digest;
 pub mod eventual;
 pub mod generator;
 pub mod journal;
@@ -41,6 +45,8 @@ pub mod proxy;
 pub mod replicas;
 pub mod sim;
 pub mod store;
+pub mod subject;
+pub mod suite;
 pub mod trial;
 pub mod workload;
 

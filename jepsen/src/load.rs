@@ -1,6 +1,6 @@
-//! The load: clients that send a workload's operations at a rate, and write down how they end.
+//! The load: clients that send a script's operations at a rate, and write down how they end.
 //!
-//! In go a [`Workload`], a [`Cluster`] and a [`Pace`]; every worker is a task with a client of its own,
+//! In go a [`Script`], a [`Cluster`] and a [`Pace`]; every worker is a task with a client of its own,
 //! whose first address is one node, the nodes taking turns. [`Load::run`] sends until told to stop,
 //! [`last_reads`] asks what is left in the end.
 //!
@@ -26,8 +26,8 @@ use crate::cluster::{Cluster, DEADLINE, Tested};
 use crate::history::{Completion, Worker};
 use crate::journal::Journal;
 use crate::nemesis::Target;
-use crate::sim::subject::{Answer, Numbered, Question};
-use crate::workload::{Action, Generator, Reply, Request, Workload, failed};
+use crate::subject::{Numbered, Question};
+use crate::workload::{Action, Generator, Reply, Request, Script, failed};
 
 /// Between two tries of what has to succeed.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
@@ -61,7 +61,7 @@ pub struct Load {
 /// One worker with its client.
 #[derive(Debug)]
 struct Actor {
-    workload: Arc<dyn Workload>,
+    script: Arc<dyn Script>,
     worker: Worker,
     generator: Box<dyn Generator>,
     caller: Caller,
@@ -86,7 +86,7 @@ impl Load {
     /// # Errors
     /// If the cluster has no nodes.
     pub async fn new(
-        workload: &Arc<dyn Workload>,
+        script: &Arc<dyn Script>,
         cluster: &Cluster,
         journal: &Arc<Journal>,
         pace: Pace,
@@ -105,9 +105,9 @@ impl Load {
             // Not the generator's stream: how long a worker waits must not change what it does.
             let pauses = pace.seed.wrapping_mul(31).wrapping_add(number);
             actors.push(Actor {
-                workload: Arc::clone(workload),
+                script: Arc::clone(script),
                 worker: journal.recorder().worker(number),
-                generator: workload.generator(number),
+                generator: script.generator(number),
                 caller,
                 rng: SmallRng::seed_from_u64(pauses),
                 mean: Duration::from_secs_f64(workers(pace.concurrency) / pace.rate),
@@ -122,11 +122,11 @@ impl Load {
     /// What did not succeed.
     pub async fn set_up(&mut self, within: Duration) -> anyhow::Result<()> {
         let deadline = Instant::now() + within;
-        let Some(Actor { workload, worker, caller, .. }) = self.actors.first_mut() else {
+        let Some(Actor { script, worker, caller, .. }) = self.actors.first_mut() else {
             return Ok(());
         };
-        for action in workload.setup() {
-            while perform(&**workload, worker, caller, &action).await.is_none() {
+        for action in script.setup() {
+            while perform(&**script, worker, caller, &action).await.is_none() {
                 let late = Instant::now() >= deadline;
                 anyhow::ensure!(!late, "{:?} did not succeed", action.request);
                 sleep(RETRY_PAUSE).await;
@@ -163,7 +163,7 @@ impl Actor {
                 () = sleep_until(due) => {}
             }
             let action = self.generator.next_operation();
-            let reply = perform(&*self.workload, &mut self.worker, &self.caller, &action).await;
+            let reply = perform(&*self.script, &mut self.worker, &self.caller, &action).await;
             if let Some(reply) = reply {
                 self.generator.observe(&action, &reply);
             }
@@ -173,7 +173,7 @@ impl Actor {
 
 /// One operation, from invocation to completion. Returns the answer, if it is one to this operation.
 async fn perform(
-    workload: &dyn Workload,
+    script: &dyn Script,
     worker: &mut Worker,
     caller: &Caller,
     action: &Action,
@@ -185,7 +185,7 @@ async fn perform(
     let (end, reply) = match answered.await {
         Ok(Ok(reply)) => {
             caller.journal.answered(number, &reply);
-            let end = workload.completion(action, &reply);
+            let end = script.completion(action, &reply);
             let answers = !matches!(end, Completion::Info(_));
             (end, answers.then_some(reply))
         }
@@ -218,12 +218,7 @@ impl Caller {
                 self.client.read_local(Question::Machine(query)).await?
             }
         };
-        match answer {
-            Answer::Machine(answer) => Ok(Reply::Answer(answer)),
-            Answer::Summary { .. } | Answer::Order(_) => {
-                Err(Error::Unknown("a strange answer".to_owned()))
-            }
-        }
+        answer.of_machine().map(Reply::Answer)
     }
 }
 
@@ -233,7 +228,7 @@ impl Caller {
 /// # Errors
 /// If a read goes through a node that the cluster does not have.
 pub async fn last_reads(
-    workload: &Arc<dyn Workload>,
+    script: &Arc<dyn Script>,
     cluster: &Cluster,
     journal: &Arc<Journal>,
     workers: Vec<Worker>,
@@ -250,11 +245,11 @@ pub async fn last_reads(
             let caller = Caller { journal, client, reads: Reads::Linearizable, node: *node };
             share.push((action.clone(), caller));
         }
-        let workload = Arc::clone(workload);
+        let script = Arc::clone(script);
         tasks.spawn(async move {
             let mut missing = Vec::new();
             for (action, caller) in share {
-                while perform(&*workload, &mut worker, &caller, &action).await.is_none() {
+                while perform(&*script, &mut worker, &caller, &action).await.is_none() {
                     if Instant::now() >= deadline {
                         missing.push((caller.node, action));
                         break;

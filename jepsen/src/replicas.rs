@@ -24,11 +24,11 @@ use tokio::time::{Instant, sleep};
 use crate::checker::replay::{Act, Typed};
 use crate::checker::{Explanation, Verdict};
 use crate::cluster::{Cluster, State};
+use crate::digest::digest;
 use crate::journal::PROBES;
 use crate::machine::{Command, Workbench};
 use crate::nemesis::Target;
-use crate::sim::subject::{Answer, Question};
-use crate::sim::world;
+use crate::subject::{Answer, Question};
 
 /// What came of nodes that nobody writes to.
 #[derive(Clone, Debug)]
@@ -69,7 +69,7 @@ impl Rest {
             }
         }
         if matches!(self.verdict, Verdict::Invalid { .. })
-            || world::digest(sixbells::encode(&machine)) == *state
+            || digest(sixbells::encode(&machine)) == *state
         {
             return self.verdict.clone();
         }
@@ -171,7 +171,7 @@ async fn standings(cluster: &Cluster) -> anyhow::Result<BTreeMap<u64, Standing>>
         if let (Ok(Answer::Summary { position, chain, machine }), Ok(Answer::Order(order))) =
             (summary, order)
         {
-            let (place, state) = (place.clone(), world::digest(machine));
+            let (place, state) = (place.clone(), digest(machine));
             standings.insert(*node, Standing { place, commands: position, chain, state, order });
         }
     }
@@ -261,7 +261,7 @@ mod tests {
                 machine.apply(Command::Increment { key: 1, by: 2 });
             }
             machine.apply(Command::Nothing);
-            let state = world::digest(sixbells::encode(&machine));
+            let state = digest(sixbells::encode(&machine));
             let held = Standing { order: order.to_vec(), ..standing(9, 3, state) };
             let verdict = Verdict::Valid { operations: 3, partitions: 1 };
             Rest { verdict, held: Some(held) }.replayed(&[write(1), write(2)]).word()

@@ -5,7 +5,7 @@
 //!                              \--------- recorded ---------/                            -> checkers
 //! ```
 //!
-//! In go a [`Workload`], the faults and the times; out comes an [`Outcome`]: a [`Report`], the events of
+//! In go a [`Script`], the faults and the times; out comes an [`Outcome`]: a [`Report`], the events of
 //! the history, which is in the run folder by then, and the same in the machine's own types.
 //!
 //! Invariants:
@@ -41,7 +41,7 @@ use crate::observer;
 use crate::replicas;
 use crate::report::{Check, Report};
 use crate::store::RunFolder;
-use crate::workload::{Action, Evidence, Workload};
+use crate::workload::{Action, Evidence, Script};
 
 /// How long a fresh cluster may take to serve. A machine that is busy compiling is slow.
 const READY_MAX: Duration = Duration::from_secs(60);
@@ -62,7 +62,7 @@ const PROGRESS: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Trial {
     /// What is done, and how it is judged.
-    pub workload: Arc<dyn Workload>,
+    pub script: Arc<dyn Script>,
     /// The nodes.
     pub plan: Plan,
     /// The load.
@@ -212,7 +212,7 @@ impl Trial {
         report: &mut Report,
     ) -> anyhow::Result<Vec<Worker>> {
         let recorder = journal.recorder();
-        let mut load = Load::new(&self.workload, cluster, journal, self.pace, self.reads).await?;
+        let mut load = Load::new(&self.script, cluster, journal, self.pace, self.reads).await?;
         load.set_up(READY_MAX).await.context("prepare the workload")?;
         if self.plan.mode == Mode::Eventual {
             // What is prepared at one node would be missing at the others, and answers be revoked for
@@ -258,10 +258,9 @@ impl Trial {
         report: &mut Report,
     ) -> anyhow::Result<()> {
         let nodes: Vec<u64> = (1..=self.plan.nodes).collect();
-        let reads = self.workload.final_reads(&nodes, &journal.recorder().events());
+        let reads = self.script.final_reads(&nodes, &journal.recorder().events());
         let missing =
-            load::last_reads(&self.workload, cluster, journal, workers, &reads, RECOVERY_MAX)
-                .await?;
+            load::last_reads(&self.script, cluster, journal, workers, &reads, RECOVERY_MAX).await?;
         report.notes.push(format!("{} last reads", reads.len()));
         if let Some((node, Action { invocation, .. })) = missing.first() {
             let count = missing.len();
@@ -297,7 +296,7 @@ impl Trial {
         }
         let mut budget = Budget::new(CHECK_MAX, CHECK_BYTES_MAX);
         let evidence = Evidence { clock, operations: &operations, typed, order };
-        match self.workload.check(&evidence, &mut budget) {
+        match self.script.check(&evidence, &mut budget) {
             Ok(of_workload) => checks.extend(of_workload),
             Err(error) => report.failures.push(error.to_string()),
         }

@@ -62,10 +62,7 @@ async fn a_retry_at_another_replica_is_one_effect() {
         handle.write_once("payment 7", 30).await.unwrap().unwrap();
     }
     trio.network.heal();
-    trio.agree().await;
-    for id in IDS {
-        assert_eq!(trio.funds(id).await, 68);
-    }
+    trio.agree_on(68).await;
 }
 
 #[tokio::test]
@@ -104,10 +101,7 @@ async fn a_node_that_lost_its_disk_comes_back() {
     trio.remains.insert(3, Remains::default());
     trio.start_node(3).await;
     assert_eq!(trio.pay(3, 10).await, Ok(60));
-    trio.agree().await;
-    for id in IDS {
-        assert_eq!(trio.funds(id).await, 60);
-    }
+    trio.agree_on(60).await;
 }
 
 /// A client pays at one node and looks at another. With its token it is told the truth, or that the
@@ -186,10 +180,7 @@ async fn a_log_does_not_grow_for_ever() {
     trio.remains.insert(1, crashed);
     trio.start_node(1).await;
     trio.pay(1, 0).await.unwrap();
-    trio.agree().await;
-    for id in IDS {
-        assert_eq!(trio.funds(id).await, funds);
-    }
+    trio.agree_on(funds).await;
 }
 
 /// Nothing becomes final while a member is away, so what is accepted until then has a bound, and the

@@ -139,6 +139,15 @@ impl Trio {
         })
         .await;
     }
+
+    /// The same, and then all hold these funds.
+    pub(crate) async fn agree_on(&self, funds: u64) {
+        self.agree().await;
+        for id in IDS {
+            assert_eq!(self.funds(id).await, funds, "node {id}");
+        }
+    }
+
     /// A client called `name` of the nodes given, the nearest first.
     pub(crate) fn client(
         &self,

@@ -43,8 +43,8 @@ use crate::journal::PROBES;
 use crate::machine::{Command, Workbench};
 use crate::nemesis::{Link, Target};
 use crate::proxy::{self, Proxy};
-use crate::sim::subject::{Numbered, Subject};
 use crate::store::RunFolder;
+use crate::subject::{Numbered, Subject};
 
 /// How long a node may take to say how it is; one that is paused says nothing.
 const STATUS_MAX: Duration = Duration::from_millis(500);

@@ -14,17 +14,18 @@ use clap::Args;
 use sixbells_jepsen::contrast::{Contrast, Outcome, Setting, page, processes, table};
 use sixbells_jepsen::nemesis::Fault;
 use sixbells_jepsen::report::Exit;
-use sixbells_jepsen::sim::{Kind, seeds, workload::Workload};
+use sixbells_jepsen::sim::{Kind, seeds};
 use sixbells_jepsen::store::RunFolder;
 use sixbells_jepsen::terminal::Ink;
+use sixbells_jepsen::workload::Workload;
 
 use super::{BadArguments, interruption};
 
 /// Run one workload, seed and schedule of faults in both modes, and put them side by side.
 #[derive(Debug, Args)]
 pub(crate) struct ContrastArgs {
-    /// What clients do: register, set, bank, claim, counter, append or lock.
-    #[arg(long, default_value = "bank")]
+    /// What clients do.
+    #[arg(long, value_enum, default_value = "bank")]
     workload: Workload,
     /// The seed, or the first of many.
     #[arg(long, default_value_t = 3)]

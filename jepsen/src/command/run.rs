@@ -26,11 +26,10 @@ use sixbells_jepsen::load::{Pace, Reads};
 use sixbells_jepsen::nemesis::Fault;
 use sixbells_jepsen::page::Page;
 use sixbells_jepsen::report::{Exit, Report};
-use sixbells_jepsen::sim::workload::Workload as Kind;
 use sixbells_jepsen::store::RunFolder;
 use sixbells_jepsen::terminal::Ink;
 use sixbells_jepsen::trial::{Outcome, Trial};
-use sixbells_jepsen::workload;
+use sixbells_jepsen::workload::Workload;
 use tracing_subscriber::EnvFilter;
 
 use super::{BadArguments, interruption};
@@ -43,7 +42,7 @@ const LAST_FAULT_SECONDS: f64 = 1.0;
 pub(crate) struct RunArgs {
     /// What the clients do, and how it is judged.
     #[arg(long, value_enum, default_value = "register")]
-    workload: WorkloadName,
+    workload: Workload,
     /// What the cluster promises. strong: agree on the order, then apply; linearizable. eventual: apply,
     /// then agree on the order; answers may be revoked.
     #[arg(long, value_name = "strong|eventual", default_value_t)]
@@ -84,24 +83,6 @@ pub(crate) struct RunArgs {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum WorkloadName {
-    /// Read, write and compare-and-set on many registers: each must be linearizable.
-    Register,
-    /// Add unique elements to a set: none that was acknowledged may be lost.
-    Set,
-    /// Pay from account to account: no payment that was called done may be taken back.
-    Bank,
-    /// Claim names: each has one owner.
-    Claim,
-    /// Add to counters: a final sum, whatever the order.
-    Counter,
-    /// Append to lists: all see one order.
-    Append,
-    /// Take and give back a lock: one at a time holds it.
-    Lock,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Plant {
     /// Reads are answered from the state of the node that is asked, which may be stale.
     LocalReads,
@@ -111,16 +92,16 @@ enum Plant {
 pub(crate) fn run(args: &RunArgs) -> anyhow::Result<Exit> {
     args.check_length()?;
     let seed = args.seed.unwrap_or_else(seed_of_the_clock);
-    let workload = workload::of(args.kind(), seed, args.concurrency);
+    let script = args.workload.script(seed, args.concurrency);
     let replay = args.replay(seed);
-    let name = format!("{}-{}", workload.name(), args.mode);
+    let name = format!("{}-{}", args.workload, args.mode);
     let folder = RunFolder::create(&args.store, &name, seed, &replay)
         .with_context(|| format!("make a run folder in {}", args.store.display()))?;
     eprintln!("{}", folder.path().display());
     log_to(&folder)?;
     let faults = args.nemesis.clone();
     let trial = Trial {
-        workload,
+        script,
         plan: Plan { nodes: args.nodes, mode: args.mode, engine: args.log() },
         pace: Pace { rate: f64::from(args.rate), concurrency: args.concurrency, seed },
         reads: match args.plant {
@@ -176,18 +157,6 @@ impl RunArgs {
         )))
     }
 
-    fn kind(&self) -> Kind {
-        match self.workload {
-            WorkloadName::Register => Kind::Register,
-            WorkloadName::Set => Kind::Set,
-            WorkloadName::Bank => Kind::Bank,
-            WorkloadName::Claim => Kind::Claim,
-            WorkloadName::Counter => Kind::Counter,
-            WorkloadName::Append => Kind::Append,
-            WorkloadName::Lock => Kind::Lock,
-        }
-    }
-
     fn log(&self) -> LogEngine {
         self.log.unwrap_or(match self.mode {
             Mode::Strong => LogEngine::default(),
@@ -203,7 +172,7 @@ impl RunArgs {
         let mut command = format!(
             "cargo jepsen run --workload {} --mode {} --nodes {} --concurrency {} --rate {} \
              --time-limit {} --nemesis-interval {} --seed {seed} --log {}",
-            self.kind(),
+            self.workload,
             self.mode,
             self.nodes,
             self.concurrency,

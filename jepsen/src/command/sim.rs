@@ -20,9 +20,10 @@ use sixbells_jepsen::report::Exit;
 use sixbells_jepsen::sim::campaign::{Campaign, Case, Sweep};
 use sixbells_jepsen::sim::plan::Frame;
 use sixbells_jepsen::sim::run::Outcome;
-use sixbells_jepsen::sim::{Kind, bug, seeds, workload::Workload};
+use sixbells_jepsen::sim::{Kind, bug, seeds};
 use sixbells_jepsen::store::RunFolder;
 use sixbells_jepsen::terminal::Ink;
+use sixbells_jepsen::workload::Workload;
 
 use super::BadArguments;
 
@@ -38,8 +39,8 @@ pub(crate) struct SimArgs {
     /// How many seeds. Without this, one, and what it reached.
     #[arg(long)]
     seeds: Option<u64>,
-    /// What clients do: register, set, bank, claim, counter, append or lock. Default: by turns.
-    #[arg(long)]
+    /// What clients do. Default: by turns.
+    #[arg(long, value_enum)]
     workload: Option<Workload>,
     /// What the cluster promises: strong or eventual.
     #[arg(long, default_value_t)]

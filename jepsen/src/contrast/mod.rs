@@ -33,8 +33,8 @@ use crate::{
         Kind,
         plan::{Frame, Plan},
         run::tell,
-        workload::Workload,
     },
+    workload::Workload,
 };
 
 /// What is contrasted.

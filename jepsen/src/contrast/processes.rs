@@ -45,7 +45,7 @@ pub async fn run(
     for (mode, engine) in [(Mode::Strong, LogEngine::Wal), (Mode::Eventual, LogEngine::Sled)] {
         let folder = RunFolder::create(store, &format!("contrast-{mode}"), setting.seed, replay)?;
         let trial = Trial {
-            workload: Arc::new(Suited { kind: setting.workload, seed: setting.seed }),
+            script: Arc::new(Suited { workload: setting.workload, seed: setting.seed }),
             plan: Plan { nodes: setting.nodes, mode, engine },
             pace: Pace { rate: RATE, concurrency: CLIENTS, seed: setting.seed },
             reads: Reads::Linearizable,

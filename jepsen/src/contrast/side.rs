@@ -35,8 +35,8 @@ use crate::{
         plan::Manner,
         record::{Entry, typed},
         run::{Story, kept},
-        suite::Suite,
     },
+    suite::Suite,
     trial,
 };
 

@@ -11,7 +11,7 @@ use sixbells_checker::faults::Band;
 use super::{Bill, Contrast, Side, side::percentile};
 use crate::{
     checker::{Verdict, moment::duration},
-    sim::workload::Workload,
+    workload::Workload,
 };
 
 /// One row: what, and what is to be said of each side.

@@ -28,8 +28,8 @@ use super::{
     plan::{Frame, Plan},
     run::{Outcome, run},
     seeds, shrink,
-    workload::Workload,
 };
+use crate::workload::Workload;
 
 /// From so many seeds on, every kind of fault and every state must have been reached.
 const THOROUGH: u64 = 200;

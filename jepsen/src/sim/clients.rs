@@ -18,10 +18,13 @@ use super::{
     End, Host, SimRuntime,
     cluster::{self, Cluster},
     plan::{Manner, Plan},
-    record::{Op, Record, Told},
-    subject::{Answer, Numbered, Question, Subject},
-    suite::Generator,
+    record::Record,
+    witness::Subject,
     world::{self, Stream},
+};
+use crate::{
+    subject::{Numbered, Question},
+    suite::{Generator, Op, Told},
 };
 
 /// The first client's host, and how far apart the processes of one client are numbered.
@@ -90,12 +93,7 @@ impl<S: StateMachine> Caller<S> {
         } else {
             client.read(question).await?
         };
-        match answer {
-            Answer::Machine(answer) => Ok(answer),
-            Answer::Summary { .. } | Answer::Order(_) => {
-                Err(Error::Unknown("a strange answer".into()))
-            }
-        }
+        answer.of_machine()
     }
 }
 

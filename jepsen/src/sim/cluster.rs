@@ -28,9 +28,10 @@ use super::{
     network::{Links, SimNetwork},
     plan::Plan,
     process::{Running, doors},
-    subject::Subject,
+    witness::Subject,
     world,
 };
+use crate::digest::digest;
 
 /// The name of every simulated cluster.
 pub const CLUSTER: &str = "simulated";
@@ -280,7 +281,7 @@ impl<S: StateMachine> Cluster<S> {
     fn failed(&self, node: Host, reason: &str) {
         let excused = |server: &Server<S>| server.excused == Some(server.life);
         let expected = self.lock().get(&node).is_some_and(excused);
-        world::trace("failed", world::digest(reason), || format!("node {node}: {reason}"));
+        world::trace("failed", digest(reason), || format!("node {node}: {reason}"));
         world::reach("a node stopped by itself");
         let reason = format!("stopped by itself: {reason}");
         world::observe(&Observation::Failed { node, reason, expected });

@@ -10,7 +10,8 @@
 
 use sixbells::StateMachine;
 
-use super::{Replica, cluster::Cluster, world};
+use super::{Replica, cluster::Cluster};
+use crate::digest::digest;
 
 /// The replicas and the order of their commands, if they are at rest.
 pub(super) async fn reached<S: StateMachine>(
@@ -28,7 +29,7 @@ pub(super) async fn reached<S: StateMachine>(
     let mut order = Vec::new();
     for node in cluster.wanted() {
         let (position, chain, machine) = cluster.summary(node).await?;
-        let state = world::digest(&machine);
+        let state = digest(&machine);
         replicas.push(Replica { node, position, chain, state, applied: None });
         order = cluster.order(node).await?;
     }

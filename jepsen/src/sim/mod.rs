@@ -7,11 +7,13 @@
 //! - [`network`] delays, loses, repeats and reorders messages, and cuts links;
 //! - [`plan`] is everything that decides a run, as data, drawn from a seed; [`fault`] is what can be in
 //!   it, and [`shrink`] makes a failing one small; [`seeds`] runs many;
-//! - [`cluster`] is the real nodes on it, each a [`process`] in one of the modes, `questions` what they are asked, `operator` what is asked of them, [`nemesis`] what befalls
-//!   them, `clients` who use them; [`disk`] and [`log`] are what they write on;
-//! - [`run`] is one plan, in `phases`, to its verdict; [`campaign`] is many, [`bug`] what is planted in
-//!   them, [`workload`] what they do; [`mod@test`] is the same for users, with a [`suite`] of their own on a
-//!   [`subject`] that a [`record`] is kept of;
+//! - [`cluster`] is the real nodes on it, each a [`process`] in one of the modes, `questions` what they
+//!   are asked, `operator` what is asked of them, [`nemesis`] what befalls them, `clients` who use them;
+//!   [`disk`] and [`log`] are what they write on;
+//! - [`run`] is one plan, in `phases`, to its verdict; [`campaign`] is many, each with one of our
+//!   [`workloads`](crate::workload) and, if need be, a planted [`bug`]; [`mod@test`] is the same for users,
+//!   with a [`suite`](crate::suite) of their own;
+//! - a [`record`] is kept of what clients do, and a [`witness`] sees what becomes of it;
 //! - [`observation`] is what all of these notice, and [`oracle`] judges it.
 //!
 //! Invariants:
@@ -43,19 +45,19 @@ pub mod run;
 pub mod runtime;
 pub mod seeds;
 pub mod shrink;
-pub mod subject;
-pub mod suite;
 mod tasks;
 mod terms;
 pub mod test;
 mod watch;
-pub mod workload;
+pub mod witness;
 pub mod world;
 
 pub use fault::{Fault, Kind};
 pub use network::{Links, Mishap, SimNetwork};
 pub use observation::{End, Host, Logged, Observation, Replica};
 pub use plan::Plan;
-pub use record::{Entry, Op, Told};
+pub use record::Entry;
 pub use runtime::SimRuntime;
 pub use test::Test;
+
+pub use crate::suite::{Op, Told};

@@ -23,7 +23,7 @@ use super::{
     plan::Step,
     world,
 };
-use crate::nemesis::Link;
+use crate::{digest::digest, nemesis::Link};
 
 /// A fault that was carried out.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,7 +50,7 @@ pub async fn run<S: StateMachine>(
         let (cluster, step, clients) = (Arc::clone(cluster), step.clone(), clients.to_vec());
         under_way.push(SimRuntime::spawn(async move {
             let Step { lasting, fault, .. } = step;
-            world::trace("fault", world::digest(fault.kind()), || format!("{fault:?}"));
+            world::trace("fault", digest(fault.kind()), || format!("{fault:?}"));
             let from = world::now();
             carry_out(&cluster, &fault, lasting, &clients).await?;
             world::reach(fault.kind().reached());

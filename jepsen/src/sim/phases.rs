@@ -23,9 +23,12 @@ use super::{
     fault::Fault,
     nemesis::{self, Episode, Outcome},
     plan::{Manner, Plan},
-    record::{Op, Record},
-    suite::Suite,
+    record::Record,
     world::{self, Stream},
+};
+use crate::{
+    digest::digest,
+    suite::{Op, Suite},
 };
 
 /// How long the healed cluster may take for each thing that is asked of it, in simulated time. An
@@ -254,7 +257,7 @@ async fn replicas<S: StateMachine>(cluster: &Cluster<S>) -> Option<Vec<Replica>>
         if cluster.status(node)?.applied != applied {
             return None;
         }
-        let state = world::digest(machine);
+        let state = digest(machine);
         replicas.push(Replica { node, position, chain, state, applied });
     }
     let first = replicas.first()?.applied;

@@ -16,7 +16,7 @@ use sixbells::{
 
 use super::{
     Host, SimRuntime, bug::Bug, cluster::address, disk::SimDisk, log::SimLog, network::SimNetwork,
-    subject::Subject,
+    witness::Subject,
 };
 
 /// A node that runs.

@@ -12,13 +12,8 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use sixbells::{EventualStatus, Mode, Node, StateMachine, Status, runtime::AsyncRuntime};
 use tokio::sync::oneshot;
 
-use super::{
-    Host, SimRuntime,
-    cluster::Cluster,
-    process::Running,
-    subject::{Answer, Question, Subject},
-    world,
-};
+use super::{Host, SimRuntime, cluster::Cluster, process::Running, witness::Subject, world};
+use crate::subject::{Answer, Question};
 
 /// How long the operator waits for what was asked of a node.
 const PATIENCE: Duration = Duration::from_secs(8);

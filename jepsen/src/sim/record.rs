@@ -22,43 +22,8 @@ use super::{End, Host, Observation, plan::Manner, world};
 use crate::{
     checker::replay::{Act, Typed},
     history::{Details, Event, EventType, Process, Value},
+    suite::{Op, Told},
 };
-
-/// What a client does.
-#[derive(Clone)]
-pub enum Op<S: StateMachine> {
-    /// Changes the state.
-    Write(S::Command),
-    /// Asks about it.
-    Read(S::Query),
-}
-
-/// What a client was told.
-#[derive(Clone)]
-pub enum Told<S: StateMachine> {
-    /// The response to a command.
-    Response(S::Response),
-    /// The answer to a query.
-    Answer(S::Answer),
-}
-
-impl<S: StateMachine> fmt::Debug for Op<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Op::Write(command) => write!(f, "{command:?}"),
-            Op::Read(query) => write!(f, "{query:?}"),
-        }
-    }
-}
-
-impl<S: StateMachine> fmt::Debug for Told<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Told::Response(response) => write!(f, "{response:?}"),
-            Told::Answer(answer) => write!(f, "{answer:?}"),
-        }
-    }
-}
 
 /// One operation.
 #[derive(Clone, Debug)]
@@ -168,31 +133,12 @@ pub fn typed<S: StateMachine>(entries: &[Entry<S>]) -> Vec<Typed<S>> {
     let happened = entries.iter().filter(|entry| entry.end() != End::Fail);
     happened
         .map(|entry| {
+            let mut act = Act::from(entry.op.clone());
             let told = entry.ended.as_ref().and_then(|(at, told)| Some((*at, told.as_ref().ok()?)));
-            let act = match &entry.op {
-                Op::Write(command) => {
-                    let response = told.and_then(|(_, told)| match told {
-                        Told::Response(response) => Some(response.clone()),
-                        Told::Answer(_) => None,
-                    });
-                    Act::Write { command: command.clone(), response }
-                }
-                Op::Read(query) => {
-                    let answer = told.and_then(|(_, told)| match told {
-                        Told::Answer(answer) => Some(answer.clone()),
-                        Told::Response(_) => None,
-                    });
-                    Act::Read { query: query.clone(), answer }
-                }
-            };
-            Typed {
-                process: entry.process,
-                number: entry.number,
-                node: Some(entry.node.to_string()),
-                invoked: entry.invoked,
-                returned: told.map(|(at, _)| at),
-                act,
-            }
+            let returned = told.and_then(|(at, told)| told.clone().answers(&mut act).then_some(at));
+            let node = Some(entry.node.to_string());
+            let Entry { process, number, invoked, .. } = *entry;
+            Typed { process, number, node, invoked, returned, act }
         })
         .collect()
 }

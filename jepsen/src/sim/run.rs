@@ -36,9 +36,8 @@ use super::{
     oracle::{Panel, Violation},
     phases::{Rest, phases},
     plan::{Manner, Plan},
-    record::{self, Entry, Op, Record, typed},
+    record::{self, Entry, Record, typed},
     runtime::said,
-    suite::Suite,
     world::{self, Settings, Traces, World},
 };
 use crate::{
@@ -47,7 +46,9 @@ use crate::{
         eventual::{CONVERGENCE, DURABILITY, EXACTLY_ONCE, settled},
         replay::{self, Typed},
     },
+    digest::digest,
     history::{Clock, Event},
+    suite::{Op, Suite},
 };
 
 /// What came of a run.
@@ -327,7 +328,7 @@ fn replayed<S: StateMachine>(
             })?;
         }
     }
-    let state = world::digest(sixbells::encode(&machine));
+    let state = digest(sixbells::encode(&machine));
     match replicas.iter().find(|replica| replica.state != state) {
         Some(Replica { node, .. }) => Err(format!(
             "node {node} holds another state than its commands make, or the same in other bytes"

@@ -81,13 +81,14 @@ use sixbells::StateMachine;
 use super::{
     fault::Kind,
     plan::{Frame, Plan},
-    record::Op,
     run::{Outcome, run},
     seeds,
     shrink::shrink,
-    suite::Suite,
 };
-use crate::history::{Format, file};
+use crate::{
+    history::{Format, file},
+    suite::{Op, Suite},
+};
 
 /// How many smaller plans are tried once one fails.
 const TRIES: u32 = 150;

@@ -440,10 +440,3 @@ pub(super) fn panicked(message: String) {
         world.panics.push((host, message));
     });
 }
-
-/// A hash that is the same in every process of one build.
-pub fn digest(value: impl Hash) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    value.hash(&mut hasher);
-    hasher.finish()
-}

@@ -1,134 +1,98 @@
-//! Workloads: what is done to the cluster, and how it is judged, one file each.
+//! Workloads: what clients do to the [`Workbench`], on simulated clusters and on real ones, in both modes.
 //!
-//! A [`Workload`] is everything a run needs to know about one kind of test: its generator, what each
-//! [`Action`] asks of the [`Workbench`] and what its reply means, which reads end the run, and which
-//! checkers look at the [`Evidence`].
+//! Owns [`Workload`], their names. In: a name, a seed. Out: a [`Suite`], which says what clients do, for the
+//! simulation and the contrast; a [`Script`], which says so for real processes, and how the history tells it
+//! and is judged. Most scripts are made of the suite ([`Suited`]); registers and sets have generators and
+//! specifications of their own, one file each.
 //!
-//! Invariants:
-//! - an error of the client becomes `fail` or `info` in one place, [`failed`], and by
-//!   [`sixbells::Error::is_definite`] alone;
-//! - what a workload says is a pure function of seed, worker and answers: the waiting and sending is
-//!   done by [`crate::load`].
+//! Does not: send anything.
 
 mod register;
+mod script;
 mod set;
 mod suited;
+mod suites;
 
-use std::fmt::Debug;
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
-use crate::checker::OpError;
-use crate::checker::budget::Budget;
-use crate::checker::replay::Typed;
-use crate::generator::{Invocation, RegisterWorkload, SetWorkload};
-use crate::history::{Clock, Completion, Event, Operation};
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+use crate::generator::{RegisterWorkload, SetWorkload};
 use crate::machine::Workbench;
-use crate::report::Check;
-use crate::sim::workload::Workload as Kind;
-use crate::sim::{Op, Told};
+use crate::suite::Suite;
 
 pub use register::Registers;
+use script::strange;
+pub use script::{Action, Evidence, Generator, Reply, Request, Script, failed};
 pub use set::Elements;
 pub use suited::Suited;
 
-/// The workload of this name, the same in both modes.
-pub fn of(kind: Kind, seed: u64, concurrency: u64) -> Arc<dyn Workload> {
-    match kind {
-        Kind::Register => Arc::new(Registers(RegisterWorkload::new(seed, concurrency))),
-        Kind::Set => Arc::new(Elements(SetWorkload::new(seed, concurrency))),
-        kind => Arc::new(Suited { kind, seed }),
+/// What clients do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Workload {
+    /// Read, write and compare-and-set registers: each must be linearizable.
+    Register,
+    /// Add unique elements to a set: none that was acknowledged may be lost.
+    Set,
+    /// Pay from account to account: no payment that was called done may be taken back.
+    Bank,
+    /// Claim names: the first to ask for one gets it, and nobody else.
+    Claim,
+    /// Add to counters, which nobody reads before the end: a final sum, whatever the order.
+    Counter,
+    /// Append to lists: all see one order.
+    Append,
+    /// Take and give back a lock: one at a time holds it.
+    Lock,
+}
+
+impl Workload {
+    /// The one whose turn it is.
+    pub fn of_seed(seed: u64) -> Self {
+        let all = Self::value_variants();
+        let count = all.len() as u64;
+        let at = usize::try_from(seed % count).unwrap_or(0);
+        all[at]
+    }
+
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Workload::Register => "register",
+            Workload::Set => "set",
+            Workload::Bank => "bank",
+            Workload::Claim => "claim",
+            Workload::Counter => "counter",
+            Workload::Append => "append",
+            Workload::Lock => "lock",
+        }
+    }
+
+    /// Whether its commands lead to the same state and answer the same in any order, and nobody looks
+    /// on the way. Then an order that is agreed on late is as good as one agreed on before.
+    pub fn commutes(self) -> bool {
+        self == Workload::Counter
+    }
+
+    /// What clients do, and what is asked in the end.
+    pub fn suite(self) -> Suite<Workbench> {
+        suites::of(self)
+    }
+
+    /// How so many workers do it to real processes, and how that is judged.
+    pub fn script(self, seed: u64, concurrency: u64) -> Arc<dyn Script> {
+        match self {
+            Workload::Register => Arc::new(Registers(RegisterWorkload::new(seed, concurrency))),
+            Workload::Set => Arc::new(Elements(SetWorkload::new(seed, concurrency))),
+            workload => Arc::new(Suited { workload, seed }),
+        }
     }
 }
 
-/// One kind of test.
-pub trait Workload: Debug + Send + Sync {
-    /// The name on the command line.
-    fn name(&self) -> &'static str;
-
-    /// What is done before anything breaks, in order.
-    fn setup(&self) -> Vec<Action> {
-        Vec::new()
-    }
-
-    /// What one worker does.
-    fn generator(&self, worker: u64) -> Box<dyn Generator>;
-
-    /// How an operation with this reply ended.
-    fn completion(&self, action: &Action, reply: &Reply) -> Completion;
-
-    /// The reads that end the run, each with the node that it goes through. Each is repeated until
-    /// it succeeds.
-    fn final_reads(&self, nodes: &[u64], events: &[Event]) -> Vec<(u64, Action)>;
-
-    /// Judges what happened.
-    ///
-    /// # Errors
-    /// For an operation that no workload could have produced.
-    fn check(&self, evidence: &Evidence<'_>, budget: &mut Budget) -> Result<Vec<Check>, OpError>;
-}
-
-/// What a workload is judged by.
-#[derive(Clone, Copy, Debug)]
-pub struct Evidence<'a> {
-    /// The clock of all times.
-    pub clock: Clock,
-    /// The history.
-    pub operations: &'a [Operation],
-    /// The same in the machine's own types, without what definitely failed.
-    pub typed: &'a [Typed<Workbench>],
-    /// The numbers of the commands in the order in which the nodes applied them; empty if that is not
-    /// known.
-    pub order: &'a [u64],
-}
-
-/// The operations of one worker, without end.
-pub trait Generator: Debug + Send {
-    /// The next operation.
-    fn next_operation(&mut self) -> Action;
-
-    /// Learns what its worker was answered.
-    fn observe(&mut self, action: &Action, reply: &Reply);
-}
-
-/// An operation: what is asked of the cluster, and how the history tells it.
-#[derive(Clone, Debug)]
-pub struct Action {
-    /// For the history.
-    pub invocation: Invocation,
-    /// For the cluster.
-    pub request: Request,
-}
-
-/// What is asked of the cluster.
-pub type Request = Op<Workbench>;
-
-/// What the cluster answered.
-pub type Reply = Told<Workbench>;
-
-/// How an operation ended that got an error.
-pub fn failed(error: &sixbells::Error) -> Completion {
-    match error.is_definite() {
-        true => Completion::Fail(error.to_string()),
-        false => Completion::Info(error.to_string()),
-    }
-}
-
-/// How an operation ended whose reply answers another question. It may have been carried out.
-fn strange(reply: &Reply) -> Completion {
-    Completion::Info(format!("a strange reply: {reply:?}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Booking an unknown outcome as `fail` invents violations; a definite one as `info` hides them.
-    #[test]
-    fn only_a_definite_error_is_a_failure() {
-        let definite = sixbells::Error::NotLeader { leader: None };
-        assert!(matches!(failed(&definite), Completion::Fail(_)));
-        let unknown = sixbells::Error::Unknown("timed out".to_owned());
-        assert!(matches!(failed(&unknown), Completion::Info(_)));
-        assert!(matches!(failed(&sixbells::Error::SessionExpired), Completion::Info(_)));
+impl fmt::Display for Workload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Action, Evidence, Generator, Reply, Request, Workload, strange};
+use super::{Action, Evidence, Generator, Reply, Request, Script, strange};
 use crate::checker::budget::Budget;
 use crate::checker::{OpError, linearizable};
 use crate::generator::{Invocation, RegisterWorker, RegisterWorkload};
@@ -18,15 +18,11 @@ use crate::machine::{Answer, Command, Query, Response};
 use crate::model::{Keyed, Model};
 use crate::report::Check;
 
-/// The workload `register`.
+/// The script of `register`.
 #[derive(Clone, Copy, Debug)]
 pub struct Registers(pub RegisterWorkload);
 
-impl Workload for Registers {
-    fn name(&self) -> &'static str {
-        "register"
-    }
-
+impl Script for Registers {
     fn generator(&self, worker: u64) -> Box<dyn Generator> {
         Box::new(self.0.worker(worker))
     }

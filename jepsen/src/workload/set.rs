@@ -9,7 +9,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Action, Evidence, Generator, Reply, Request, Workload, strange};
+use super::{Action, Evidence, Generator, Reply, Request, Script, strange};
 use crate::checker::budget::Budget;
 use crate::checker::{OpError, linearizable, set};
 use crate::generator::{Invocation, SetWorker, SetWorkload};
@@ -18,15 +18,11 @@ use crate::machine::{Answer, Command, Query, Response};
 use crate::model::Set;
 use crate::report::Check;
 
-/// The workload `set`.
+/// The script of `set`.
 #[derive(Clone, Copy, Debug)]
 pub struct Elements(pub SetWorkload);
 
-impl Workload for Elements {
-    fn name(&self) -> &'static str {
-        "set"
-    }
-
+impl Script for Elements {
     fn generator(&self, worker: u64) -> Box<dyn Generator> {
         Box::new(self.0.worker(worker))
     }

@@ -1,7 +1,6 @@
-//! The workloads of the simulation on a cluster of real processes: bank, claim, counter, append, lock.
+//! Scripts made of a suite: bank, claim, counter, append, lock.
 //!
-//! Owns [`Suited`], which makes a [`Workload`] of a [`sim::workload::Workload`](Kind). In: its suite, a
-//! seed. Out: actions; and whether the history is linearizable, the machine itself being the
+//! Owns [`Suited`], which makes a [`Script`] of a [`Workload`]. In: its suite, a seed. Out: actions; and whether the history is linearizable, the machine itself being the
 //! specification.
 //!
 //! Invariants:
@@ -16,48 +15,45 @@ use std::fmt::Debug;
 
 use rand::rngs::SmallRng;
 
-use super::{Action, Evidence, Generator, Reply, Request, Workload, strange};
+use super::{Action, Evidence, Generator, Reply, Request, Script, Workload, strange};
 use crate::bank;
 use crate::checker::budget::Budget;
-use crate::checker::replay::{self, Typed};
+use crate::checker::replay::{self, Typed, show};
 use crate::checker::{OpError, Verdict};
 use crate::generator::{Invocation, rng};
 use crate::history::{Completion, Event, Value};
 use crate::machine::{Command, Workbench};
 use crate::report::Check;
-use crate::sim::suite;
-use crate::sim::workload::Workload as Kind;
+use crate::suite;
 
-/// How much of a command or a reply the history tells. A list of thousands is no news each time.
-const SHOWN_MAX: usize = 160;
-
-/// A workload of the simulation.
+/// A workload as its suite has it.
 #[derive(Clone, Copy, Debug)]
 pub struct Suited {
     /// Which.
-    pub kind: Kind,
+    pub workload: Workload,
     /// The run's seed.
     pub seed: u64,
 }
 
-impl Workload for Suited {
-    fn name(&self) -> &'static str {
-        self.kind.name()
-    }
-
+impl Script for Suited {
     fn setup(&self) -> Vec<Action> {
-        self.kind.suite().setup.into_iter().map(|command| action(Request::Write(command))).collect()
+        self.workload
+            .suite()
+            .setup
+            .into_iter()
+            .map(|command| action(Request::Write(command)))
+            .collect()
     }
 
     fn generator(&self, worker: u64) -> Box<dyn Generator> {
-        let inner = (self.kind.suite().generator)();
+        let inner = (self.workload.suite().generator)();
         Box::new(SuitedWorker { inner, rng: rng(self.seed, worker) })
     }
 
     fn completion(&self, action: &Action, reply: &Reply) -> Completion {
         match (&action.request, reply) {
             (Request::Write(_), Reply::Response(_)) | (Request::Read(_), Reply::Answer(_)) => {
-                let told = format!("{} -> {}", clip(&action.request), clip(reply));
+                let told = format!("{} -> {}", show(&action.request), show(reply));
                 Completion::Ok(Value::Text(told))
             }
             _ => strange(reply),
@@ -65,7 +61,7 @@ impl Workload for Suited {
     }
 
     fn final_reads(&self, nodes: &[u64], _events: &[Event]) -> Vec<(u64, Action)> {
-        let last = self.kind.suite().last;
+        let last = self.workload.suite().last;
         let of_node = |node: &u64| {
             let node = *node;
             let read = move |query| (node, action(Request::Read(query)));
@@ -76,7 +72,7 @@ impl Workload for Suited {
 
     fn check(&self, evidence: &Evidence<'_>, budget: &mut Budget) -> Result<Vec<Check>, OpError> {
         let verdict = linearizable(evidence, budget);
-        let name = format!("linearizable ({})", self.name());
+        let name = format!("linearizable ({})", self.workload);
         Ok(vec![Check { name, verdict, details: serde_json::Value::Null }])
     }
 }
@@ -130,7 +126,7 @@ fn action(request: Request) -> Action {
         Request::Write(command) => verb(command),
     };
     Action {
-        invocation: Invocation { f, key: None, argument: Value::Text(clip(&request)) },
+        invocation: Invocation { f, key: None, argument: Value::Text(show(&request)) },
         request,
     }
 }
@@ -148,15 +144,6 @@ fn verb(command: &Command) -> &'static str {
         Command::Bank(bank::Command::Open { .. }) => "open",
         Command::Bank(bank::Command::Pay { .. }) => "pay",
     }
-}
-
-fn clip(value: &impl Debug) -> String {
-    let mut text = format!("{value:?}");
-    if let Some((end, _)) = text.char_indices().nth(SHOWN_MAX) {
-        text.truncate(end);
-        text += "..";
-    }
-    text
 }
 
 #[cfg(test)]
@@ -198,7 +185,7 @@ mod tests {
     #[test]
     fn a_worker_repeats_itself_and_the_history_tells_commands_by_their_verbs() {
         let operations = |seed| {
-            let mut worker = Suited { kind: Kind::Bank, seed }.generator(1);
+            let mut worker = Suited { workload: Workload::Bank, seed }.generator(1);
             let mut told = Vec::new();
             for _ in 0..50 {
                 let Action { invocation, request } = worker.next_operation();

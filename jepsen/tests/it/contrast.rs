@@ -10,8 +10,8 @@ use sixbells_jepsen::{
         Kind,
         campaign::Campaign,
         plan::{Frame, Plan},
-        workload::Workload,
     },
+    workload::Workload,
 };
 
 fn setting(workload: Workload, seed: u64, seconds: u64) -> Setting {

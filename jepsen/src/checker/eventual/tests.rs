@@ -7,28 +7,25 @@ use crate::{
     machine::{Answer, Command, Query, Response, Workbench},
 };
 
-fn write(
-    number: u64,
-    process: u64,
-    (invoked, returned): (u64, u64),
-    command: Command,
-    response: Response,
-) -> Typed<Workbench> {
-    let act = Act::Write { command, response: Some(response) };
-    let node = Some(process.to_string());
+type Times = (u64, u64);
+
+fn typed(number: u64, process: u64, times: Times, act: Act<Workbench>) -> Typed<Workbench> {
+    let ((invoked, returned), node) = (times, Some(process.to_string()));
     Typed { process, number, node, invoked, returned: Some(returned), act }
 }
 
-fn read(
+fn write(
     number: u64,
     process: u64,
-    (invoked, returned): (u64, u64),
-    query: Query,
-    answer: Answer,
+    times: Times,
+    command: Command,
+    response: Response,
 ) -> Typed<Workbench> {
-    let act = Act::Read { query, answer: Some(answer) };
-    let node = Some(process.to_string());
-    Typed { process, number, node, invoked, returned: Some(returned), act }
+    typed(number, process, times, Act::Write { command, response: Some(response) })
+}
+
+fn read(number: u64, process: u64, times: Times, query: Query, answer: Answer) -> Typed<Workbench> {
+    typed(number, process, times, Act::Read { query, answer: Some(answer) })
 }
 
 fn append(number: u64, process: u64, at: u64) -> Typed<Workbench> {

@@ -38,6 +38,7 @@ use sixbells::StateMachine;
 use self::spec::Spec;
 use self::witness::{Flaw, Witness};
 use self::words::Story;
+pub(crate) use self::words::show;
 use super::budget::Budget;
 use super::linearizable;
 use super::{Explanation, Verdict};

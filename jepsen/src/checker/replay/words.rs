@@ -185,7 +185,8 @@ fn result(told: Option<&impl Debug>, counts: bool) -> String {
     told.filter(|_| counts).map_or(String::new(), |told| format!(" -> {}", show(told)))
 }
 
-fn show(value: &impl Debug) -> String {
+/// A command or an answer, cut short.
+pub(crate) fn show(value: &impl Debug) -> String {
     clip(&format!("{value:?}"))
 }
 

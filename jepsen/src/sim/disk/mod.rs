@@ -37,6 +37,7 @@ use super::{
     Host, Observation,
     world::{self, Stream},
 };
+use crate::digest::digest;
 
 /// The log's file. It has its own place, as the real engines' files do: the file door does not list it.
 const LOG: &str = "log";
@@ -288,7 +289,7 @@ impl Disk for SimDisk {
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let rename = |platter: &mut Platter| {
             platter.rename(from, to)?;
-            Ok(world::digest(&platter.file(to)?.1.bytes))
+            Ok(digest(&platter.file(to)?.1.bytes))
         };
         let hash = self.operate(|_| {}, rename)?;
         if let Some(last) = snapshot(to) {

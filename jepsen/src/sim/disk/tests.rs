@@ -420,7 +420,7 @@ fn a_snapshot_is_seen_when_it_gets_its_name_and_no_sooner() {
         drop(keep(disk, "temporary-2", b"identity"));
         disk.rename("temporary-2", "identity").unwrap();
         disk.rename("temporary-1", "snapshot-2-1f-built").unwrap();
-        world::digest(b"state".to_vec())
+        digest(b"state".to_vec())
     });
     let (name, last) = ("snapshot-2-1f-built".to_owned(), LogId { term: 2, index: 31 });
     assert_eq!(seen, [Observation::Snapshot { node: 1, name, last, hash }]);

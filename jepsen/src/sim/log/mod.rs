@@ -35,6 +35,7 @@ use sixbells::{
 
 use self::{content::Content, frame::Write};
 use super::{Host, Logged, Observation, disk::SimDisk, world};
+use crate::digest::digest;
 
 /// A mistake that a log engine can make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,9 +77,9 @@ struct Inner {
     lies: bool,
 }
 
-fn digest(state: &LogState) -> u64 {
+fn state_digest(state: &LogState) -> u64 {
     let vote = state.vote.map(|vote| (vote.term, vote.voted_for, vote.committed));
-    world::digest((vote, state.committed, state.purged, state.last))
+    digest((vote, state.committed, state.purged, state.last))
 }
 
 /// An entry, as oracles know it.
@@ -87,7 +88,7 @@ fn logged(record: &Record) -> Logged {
         Ok(Said::Membership { voters }) => Some(voters),
         _ => None,
     };
-    Logged { id: record.id, hash: world::digest(&record.payload), voters }
+    Logged { id: record.id, hash: digest(&record.payload), voters }
 }
 
 impl SimLog {
@@ -105,7 +106,7 @@ impl SimLog {
         let (state, records) = (opened.state, opened.read(0..u64::MAX, u64::MAX));
         let log = records.iter().map(logged).collect();
         let words = || format!("node {node} finds {state:?}");
-        world::trace("opened", digest(&state), words);
+        world::trace("opened", state_digest(&state), words);
         world::observe(&Observation::Started { node, state, log });
         let inner =
             Inner { content: opened, queue: Vec::new(), syncing: false, failed: None, lies: false };
@@ -163,7 +164,7 @@ impl SimLog {
         };
         let mut inner = self.lock();
         inner.content.carry_out(&write);
-        let write_digest = digest(&inner.content.state);
+        let write_digest = state_digest(&inner.content.state);
         if inner.failed.is_some() {
             drop(inner);
             if let Some(done) = done {
@@ -255,7 +256,7 @@ impl SimLog {
 
     fn promise(&self, state: LogState, dones: Vec<Done>) {
         let node = self.0.node;
-        world::trace("synced", digest(&state), || format!("{state:?}"));
+        world::trace("synced", state_digest(&state), || format!("{state:?}"));
         world::observe(&Observation::Promised { node, state });
         dones.into_iter().for_each(|done| done(Ok(())));
     }

@@ -31,6 +31,7 @@ use super::{
     conditions::{Repeat, back},
 };
 use crate::{
+    digest::digest,
     nemesis::Link,
     sim::{
         Host, SimRuntime,
@@ -281,6 +282,6 @@ fn in_order(lane: Lane) -> bool {
 
 fn trace(what: &'static str, Link { from, to }: Link, message: &Message) {
     let Message { kind, request, body } = message;
-    let digest = world::digest((from, to, *kind as u8, request, body));
+    let digest = digest((from, to, *kind as u8, request, body));
     world::trace(what, digest, || format!("{from} -> {to} {kind:?}, {} bytes", body.len()));
 }

@@ -1,129 +1,47 @@
-//! The workloads on one machine of ours, for simulated clusters and for real ones, in both modes.
+//! The suites of the workloads: what clients do to the [`Workbench`].
 //!
-//! Owns [`Workload`], their names, and of each what clients do. In: a random source. Out: commands and
-//! queries of the [`Workbench`].
+//! Owns a generator for each workload. In: a random source. Out: commands and queries.
 //!
 //! Invariants
 //! - few keys and accounts, so that clients meet;
 //! - values are written once, so that a read says who wrote what it saw.
 //!
-//! Does not: judge. The machine itself is the specification.
+//! Does not: judge. The machine itself is the specification, beside what a suite says must hold.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt,
-    str::FromStr,
     sync::Arc,
 };
 
 use rand::{RngExt, rngs::SmallRng};
-use serde::{Deserialize, Serialize};
 
-use super::{
-    record::{Op, Told},
-    suite::{Generator, Suite},
-};
+use super::Workload;
 use crate::{
     bank,
     checker::{
         eventual::{Lapse, Sight, guarantees},
-        replay::Typed,
+        replay::{Typed, show},
     },
     machine::{Answer, Command, Query, Response, Workbench},
+    suite::{Generator, Op, Suite, Told},
 };
 
-/// What clients do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Workload {
-    /// Reads, writes and compare-and-sets of a few registers.
-    Register,
-    /// Additions to one set, and reads of all of it.
-    Set,
-    /// Payments between a few accounts; money is neither made nor lost.
-    Bank,
-    /// Names, each of which the first to ask for it gets.
-    Claim,
-    /// Additions to counters, which nobody reads before the end.
-    Counter,
-    /// Appends to lists, and reads of all of one.
-    Append,
-    /// A lock that one at a time may hold.
-    Lock,
-}
-
-impl Workload {
-    /// All of them.
-    pub const ALL: [Workload; 7] = [
-        Workload::Register,
-        Workload::Set,
-        Workload::Bank,
-        Workload::Claim,
-        Workload::Counter,
-        Workload::Append,
-        Workload::Lock,
-    ];
-
-    /// The one whose turn it is.
-    pub fn of_seed(seed: u64) -> Self {
-        let count = Self::ALL.len() as u64;
-        let at = usize::try_from(seed % count).unwrap_or(0);
-        Self::ALL[at]
-    }
-
-    /// The word for it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Workload::Register => "register",
-            Workload::Set => "set",
-            Workload::Bank => "bank",
-            Workload::Claim => "claim",
-            Workload::Counter => "counter",
-            Workload::Append => "append",
-            Workload::Lock => "lock",
+/// What clients do, and what is asked in the end.
+pub(super) fn of(workload: Workload) -> Suite<Workbench> {
+    match workload {
+        Workload::Register => {
+            Suite { last: (0..KEYS).map(Query::Register).collect(), ..suite::<Registers>() }
         }
-    }
-
-    /// Whether its commands lead to the same state and answer the same in any order, and nobody looks
-    /// on the way. Then an order that is agreed on late is as good as one agreed on before.
-    pub fn commutes(self) -> bool {
-        self == Workload::Counter
-    }
-
-    /// What clients do, and what is asked in the end.
-    pub fn suite(self) -> Suite<Workbench> {
-        match self {
-            Workload::Register => {
-                Suite { last: (0..KEYS).map(Query::Register).collect(), ..suite::<Registers>() }
-            }
-            Workload::Set => Suite { last: vec![Query::Set], ..suite::<Additions>() },
-            Workload::Bank => bank(),
-            Workload::Claim => suite::<Claims>(),
-            Workload::Counter => {
-                Suite { last: (0..KEYS).map(Query::Count).collect(), ..suite::<Increments>() }
-            }
-            Workload::Append => {
-                Suite { last: (0..KEYS).map(Query::List).collect(), ..suite::<Appends>() }
-            }
-            Workload::Lock => suite::<Locks>(),
+        Workload::Set => Suite { last: vec![Query::Set], ..suite::<Additions>() },
+        Workload::Bank => bank(),
+        Workload::Claim => suite::<Claims>(),
+        Workload::Counter => {
+            Suite { last: (0..KEYS).map(Query::Count).collect(), ..suite::<Increments>() }
         }
-    }
-}
-
-impl fmt::Display for Workload {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Workload {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|workload| workload.name() == name).ok_or_else(|| {
-            let names = Self::ALL.map(Workload::name).join(", ");
-            format!("no workload {name:?}; there are {names}")
-        })
+        Workload::Append => {
+            Suite { last: (0..KEYS).map(Query::List).collect(), ..suite::<Appends>() }
+        }
+        Workload::Lock => suite::<Locks>(),
     }
 }
 
@@ -147,12 +65,10 @@ fn with_tokens(
     let judged = guarantees(&sight, |operation| tokens.contains(&operation.process));
     let told = judged.lapses.first().map(|Lapse { read, write, own }| {
         let whose = if *own { "its own" } else { "one that it had been shown" };
-        let words =
-            |at: usize| format!("{:?}", operations[at]).chars().take(160).collect::<String>();
         format!(
             "with a token, {} missed a write of which it had a right to know, {whose}: {}",
-            words(*read),
-            words(*write)
+            show(&operations[*read]),
+            show(&operations[*write])
         )
     });
     (judged.judged as u64, told)

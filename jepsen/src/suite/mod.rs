@@ -1,19 +1,21 @@
-//! Suites: what is tested, and what clients do to test it.
+//! Suites: what is tested, and what clients do to test it, on simulated clusters and on real ones.
 //!
-//! Owns [`Suite`]: the operations of the clients on some machine, and what must hold beside
-//! linearizability, which needs no saying. In: a random source. Out: operations, and judgements.
+//! Owns [`Suite`]: the operations of the clients on some machine ([`Op`], [`Told`]), and what must hold
+//! beside linearizability, which needs no saying. In: a random source. Out: operations, and judgements.
 //!
 //! Invariant: a suite draws from the source that it is given and from nothing else, so that a seed says
 //! what clients do.
 //!
-//! Does not: send anything. The `clients` do.
+//! Does not: send anything, or know where.
+
+mod op;
 
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use rand::rngs::SmallRng;
 use sixbells::StateMachine;
 
-use super::record::{Op, Told};
+pub use self::op::{Op, Told};
 use crate::checker::replay::Typed;
 
 /// Decides what one client does.

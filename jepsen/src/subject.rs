@@ -1,24 +1,57 @@
 //! The machine under test, with a witness inside.
 //!
-//! Owns [`Subject`]: any user's machine, as the simulated nodes replicate it. Each command carries a
-//! number, and the state carries how many commands made it and a hash of all of them, so that an
-//! [`oracle`](super::oracle) can say which command was applied where, how often, and in which order.
+//! Owns [`Subject`]: any user's machine, as the nodes replicate it, simulated or real. Each command carries
+//! a number, and the state carries how many commands made it and a hash of all of them, so that whoever
+//! judges can say which command was applied where, how often, and in which order.
 //!
-//! In: numbered commands. Out: the machine's own responses; an observation for each command applied
-//! and for each state restored; and on real nodes and in eventual mode, where the harness cannot watch
-//! a log, the order of the commands.
+//! In: numbered commands. Out: the machine's own responses; what a [`Witness`] is told of each command
+//! applied and of each state restored; and where it sees no log, the order of the commands.
 //!
 //! Invariants: the machine itself sees nothing of it; what is added is part of the snapshot.
 //!
-//! Does not: judge.
+//! Does not: judge, or know what kind of node it is on.
 
-use std::fmt;
+use std::{fmt, marker::PhantomData};
 
 use imbl::Vector;
 use serde::{Deserialize, Serialize};
-use sixbells::StateMachine;
+use sixbells::{Error, StateMachine};
 
-use super::{Host, Observation, bug::Bug, world};
+use crate::digest::digest;
+
+/// Whoever looks on from outside, if anybody does.
+pub trait Witness: Clone + Default + Send + Sync + 'static {
+    /// A command was applied: this number, as the one at this position. `chain` is a hash of all commands
+    /// and responses so far, in order.
+    fn applied(number: u64, position: u64, chain: u64);
+
+    /// The state was replaced by one that so many commands made.
+    fn restored(position: u64, chain: u64);
+
+    /// Whether it sees the order of the commands by itself. Otherwise the state keeps it.
+    fn sees_order() -> bool;
+
+    /// Whether the machine is to apply this command twice, by mistake.
+    fn repeats(number: u64) -> bool;
+}
+
+/// Nobody: a node in a process of its own is asked what it holds.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Unseen;
+
+impl Witness for Unseen {
+    fn applied(_number: u64, _position: u64, _chain: u64) {}
+
+    fn restored(_position: u64, _chain: u64) {}
+
+    fn sees_order() -> bool {
+        false
+    }
+
+    fn repeats(_number: u64) -> bool {
+        false
+    }
+}
 
 /// A command and the number of the operation it belongs to.
 #[derive(Clone, Serialize, Deserialize)]
@@ -33,12 +66,14 @@ pub struct Numbered<S: StateMachine> {
 /// A machine that says what happens to it.
 #[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(bound = "", from = "Saved<S>")]
-pub struct Subject<S: StateMachine> {
+pub struct Subject<S: StateMachine, W: Witness = Unseen> {
     machine: S,
     position: u64,
     chain: u64,
-    /// The numbers of all commands, in order, where no log says it.
+    /// The numbers of all commands, in order, where no witness sees it.
     order: Vector<u64>,
+    #[serde(skip)]
+    witness: PhantomData<W>,
 }
 
 #[derive(Deserialize)]
@@ -50,15 +85,15 @@ struct Saved<S: StateMachine> {
     order: Vector<u64>,
 }
 
-impl<S: StateMachine> From<Saved<S>> for Subject<S> {
+impl<S: StateMachine, W: Witness> From<Saved<S>> for Subject<S, W> {
     fn from(saved: Saved<S>) -> Self {
         let Saved { machine, position, chain, order } = saved;
-        world::observe(&Observation::Restored { node: world::here(), position, chain });
-        Self { machine, position, chain, order }
+        W::restored(position, chain);
+        Self { machine, position, chain, order, witness: PhantomData }
     }
 }
 
-impl<S: StateMachine> fmt::Debug for Subject<S> {
+impl<S: StateMachine, W: Witness> fmt::Debug for Subject<S, W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Subject").field("position", &self.position).finish_non_exhaustive()
     }
@@ -93,6 +128,21 @@ pub enum Answer<S: StateMachine> {
     },
     /// The numbers of all commands, in their order.
     Order(Vec<u64>),
+}
+
+impl<S: StateMachine> Answer<S> {
+    /// What the machine said.
+    ///
+    /// # Errors
+    /// If this answers another question. Then nobody knows what the machine would have said.
+    pub fn of_machine(self) -> Result<S::Answer, Error> {
+        match self {
+            Answer::Machine(answer) => Ok(answer),
+            Answer::Summary { .. } | Answer::Order(_) => {
+                Err(Error::Unknown("a strange answer".to_owned()))
+            }
+        }
+    }
 }
 
 // Derived, these would ask for `S: Debug` and `S: PartialEq`.
@@ -137,10 +187,7 @@ impl<S: StateMachine> PartialEq for Answer<S> {
     }
 }
 
-/// A node of this number applies commands differently where the bug is planted.
-const STRANGE: Host = 2;
-
-impl<S: StateMachine> StateMachine for Subject<S> {
+impl<S: StateMachine, W: Witness> StateMachine for Subject<S, W> {
     type Command = Numbered<S>;
     type Response = S::Response;
     type Query = Question<S>;
@@ -148,22 +195,16 @@ impl<S: StateMachine> StateMachine for Subject<S> {
 
     fn apply(&mut self, numbered: Numbered<S>) -> S::Response {
         let Numbered { number, command } = numbered;
-        if world::planted() == Some(Bug::NondeterministicApply)
-            && world::here() == STRANGE
-            && number.is_multiple_of(7)
-        {
+        if W::repeats(number) {
             self.machine.apply(command.clone());
         }
         let response = self.machine.apply(command);
         self.position += 1;
-        if !world::has_log_order() {
+        if !W::sees_order() {
             self.order.push_back(number);
         }
-        self.chain = world::digest((self.chain, number, format!("{response:?}")));
-        let Self { position, chain, .. } = *self;
-        world::trace("apply", chain, || format!("operation {number} at position {position}"));
-        let node = world::here();
-        world::observe(&Observation::Applied { node, position, command: number, chain });
+        self.chain = digest((self.chain, number, format!("{response:?}")));
+        W::applied(number, self.position, self.chain);
         response
     }
 
