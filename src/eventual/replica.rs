@@ -123,10 +123,9 @@ impl Replica {
             durable: 0,
             peers: others.map(|member| (*member, Peer::default())).collect(),
         };
-        let last = operations.last().cloned();
+        let last = operations.last().map(|last| (last.author, last.sequence));
         replica.take_up(operations)?;
-        if let Some(Operation { author, sequence, .. }) = last
-            && !holds(&replica.have, author, sequence)
+        if let Some((author, sequence)) = last.filter(|last| !holds(&replica.have, last.0, last.1))
         {
             return Err(Fault::Missing { author, sequence });
         }
@@ -169,14 +168,13 @@ impl Replica {
             let reason = format!("this node's clock is {ahead} ms ahead of most others'");
             return Err(Error::Overloaded(reason));
         }
-        if self.tail.len() >= self.limits.tentative_max {
+        let waiting = self.tail.len();
+        if waiting >= self.limits.tentative_max {
             let away = self.holds_back().map_or(String::new(), |(node, _)| {
                 format!("; nothing becomes final before node {node} is heard of")
             });
-            return Err(Error::Overloaded(format!(
-                "{} operations are not final yet{away}",
-                self.tail.len()
-            )));
+            let reason = format!("{waiting} operations are not final yet{away}");
+            return Err(Error::Overloaded(reason));
         }
         Ok(())
     }
@@ -325,7 +323,7 @@ impl Replica {
             node: self.me.node,
             wall_ms,
             have: self.durable_have.clone(),
-            promise: self.clock.promise(wall_ms),
+            promise: self.clock.promise(wall_ms).min(self.before_unsynced()),
             own: (self.me, self.have.get(&self.me).copied().unwrap_or(0)),
             hashed: self.tail.hashes().last_key_value().map(|(count, hash)| (*count, *hash)),
         }
@@ -367,25 +365,27 @@ impl Replica {
     fn settle(&mut self) -> Result<(), Fault> {
         for peer in self.peers.values_mut() {
             let early = planted(Bug::PromiseTooEarly);
-            let counts = |digest: &Digest| early || digest.covered_by(&self.have);
-            while peer.waited_for.front().is_some_and(counts) {
-                if let Some(Digest { promise, .. }) = peer.waited_for.pop_front() {
-                    peer.promise = peer.promise.max(promise);
-                    peer.heard = true;
-                }
+            let counts = |digest: &mut Digest| early || digest.covered_by(&self.have);
+            while let Some(digest) = peer.waited_for.pop_front_if(counts) {
+                peer.promise = peer.promise.max(digest.promise);
+                peer.heard = true;
             }
         }
-        let Some(frontier) = self.frontier() else { return Ok(()) };
-        Ok(self.tail.fold(frontier)?)
+        Ok(self.tail.fold(self.frontier())?)
     }
 
     /// Up to where nothing will come any more, and nothing be lost.
-    fn frontier(&self) -> Option<Stamp> {
+    fn frontier(&self) -> Stamp {
         let promised = self.peers.values().map(|peer| peer.promise);
-        let unsynced = self.arrivals.range(self.place(self.durable)..);
         // A crash would take it back, and a stable read must not have shown it.
+        promised.fold(self.clock.promised().min(self.before_unsynced()), Stamp::min)
+    }
+
+    /// Up to where all that is here is durable.
+    fn before_unsynced(&self) -> Stamp {
+        let unsynced = self.arrivals.range(self.place(self.durable)..);
         let before = unsynced.map(|operation| Stamp(operation.stamp.0.saturating_sub(1)));
-        promised.chain([self.clock.promised()]).chain(before).min()
+        before.min().unwrap_or(Stamp(u64::MAX))
     }
 
     /// Makes final what nobody else has a say in: a replica without peers hears of nobody.
