@@ -4,6 +4,8 @@
 //!
 //! Does not: send, or remember what was said.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::log::{Author, Vector};
@@ -13,6 +15,8 @@ use super::stamp::Stamp;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Digest {
     pub(crate) node: u64,
+    /// Whose promises it waits for, itself among them.
+    pub(crate) members: BTreeSet<u64>,
     /// The wall clock of the sender when it sent this.
     pub(crate) wall_ms: u64,
     /// What it holds, durably.

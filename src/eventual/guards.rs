@@ -166,3 +166,57 @@ fn what_is_not_durable_is_not_final() {
     one.hear(promised, NOW + 400).unwrap();
     assert_eq!(one.tail().len(), 0);
 }
+
+/// A node writes, its disk is lost, and it begins again on an empty one. What it wrote is at one other
+/// member by then, whose disk has stalled: nobody claims to have it, but a third must not think that
+/// nothing will come from before.
+#[test]
+fn what_is_on_its_way_to_a_disk_is_not_promised_away() {
+    let [mut one, mut two, mut three] = replicas::<3>(10);
+    let written = accept(&mut one, NOW).unwrap();
+    two.take(vec![written.clone()]).unwrap();
+    accept(&mut three, NOW + 5).unwrap();
+    let state = State { applier: Applier::new(Typed::<Sum>::boxed()), count: 0 };
+    let (me, members) = (Author { node: 1, incarnation: 9 }, BTreeSet::from([1, 2, 3]));
+    let limits = Limits { tentative_max: 10, ahead_max_ms: 500, state_hash_entries: 0 };
+    let initial = (state, Base::default());
+    let mut again = Replica::open(me, &members, limits, Stamp(0), initial, Vec::new()).unwrap();
+    for other in [&mut two, &mut three] {
+        again.hear(other.digest(NOW + 10), NOW + 10).unwrap();
+    }
+    again.raise(Stamp::at(2 * NOW));
+    for other in [&mut again, &mut two] {
+        three.hear(other.digest(NOW + 20), NOW + 20).unwrap();
+    }
+    assert_eq!(three.tail().len(), 1, "the write of node 1 comes before it");
+    two.synced(two.arrived());
+    three.take(vec![written]).unwrap();
+    three.synced(three.arrived());
+    three.hear(two.digest(NOW + 30), NOW + 30).unwrap();
+    assert_eq!(three.tail().len(), 0);
+}
+
+/// The clock reached what is durable of its ceiling, and the disk is slow: a write waits for it, and is not
+/// refused for something that is over in a moment.
+#[test]
+fn a_stamp_beyond_the_ceiling_is_waited_for() {
+    let [mut one, _] = replicas::<2>(10);
+    assert!(!one.awaits_ceiling(NOW));
+    assert!(one.awaits_ceiling(2 * NOW));
+    assert!(accept(&mut one, 2 * NOW).unwrap_err().to_string().contains("ceiling"));
+    one.raise(Stamp::at(2 * NOW + 1_000));
+    assert!(!one.awaits_ceiling(2 * NOW));
+    accept(&mut one, 2 * NOW).unwrap();
+}
+
+/// The `peers` of two nodes differ: one would make final what a member has a say in that it does not know.
+#[test]
+fn who_waits_for_other_members_is_not_listened_to() {
+    let [mut one, _] = replicas::<2>(10);
+    let [_, mut two, mut three] = replicas::<3>(10);
+    let refused = one.same_members(&two.digest(NOW)).unwrap_err().to_string();
+    assert!(refused.contains("node 2 are {1, 2, 3}, here they are {1, 2}"), "{refused}");
+    assert!(one.same_members(&three.digest(NOW)).is_err(), "nobody here knows node 3");
+    three.same_members(&two.digest(NOW)).unwrap();
+    two.same_members(&one.digest(NOW)).unwrap_err();
+}

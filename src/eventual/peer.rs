@@ -60,12 +60,10 @@ impl Peer {
     /// Counts the promises that count, where this is here.
     pub(super) fn count(&mut self, here: &Vector) {
         let early = planted(Bug::PromiseTooEarly);
-        let counts = |digest: &Digest| early || digest.covered_by(here);
-        while self.waited_for.front().is_some_and(counts) {
-            if let Some(Digest { promise, .. }) = self.waited_for.pop_front() {
-                self.promise = self.promise.max(promise);
-                self.heard = true;
-            }
+        let counts = |digest: &mut Digest| early || digest.covered_by(here);
+        while let Some(digest) = self.waited_for.pop_front_if(counts) {
+            self.promise = self.promise.max(digest.promise);
+            self.heard = true;
         }
     }
 }

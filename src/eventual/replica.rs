@@ -107,10 +107,9 @@ impl Replica {
             durable: 0,
             peers: others.map(|member| (*member, Peer::default())).collect(),
         };
-        let last = operations.last().cloned();
+        let last = operations.last().map(|last| (last.author, last.sequence));
         replica.take_up(operations)?;
-        if let Some(Operation { author, sequence, .. }) = last
-            && !holds(&replica.have, author, sequence)
+        if let Some((author, sequence)) = last.filter(|last| !holds(&replica.have, last.0, last.1))
         {
             return Err(Fault::Missing { author, sequence });
         }
@@ -159,14 +158,13 @@ impl Replica {
             let reason = format!("this node's clock is {ahead} ms ahead of most others'");
             return Err(Error::Overloaded(reason));
         }
-        if self.tail.len() >= self.limits.tentative_max {
+        let waiting = self.tail.len();
+        if waiting >= self.limits.tentative_max {
             let away = self.holds_back().map_or(String::new(), |(node, _)| {
                 format!("; nothing becomes final before node {node} is heard of")
             });
-            return Err(Error::Overloaded(format!(
-                "{} operations are not final yet{away}",
-                self.tail.len()
-            )));
+            let reason = format!("{waiting} operations are not final yet{away}");
+            return Err(Error::Overloaded(reason));
         }
         Ok(())
     }
@@ -313,12 +311,28 @@ impl Replica {
     pub(crate) fn digest(&mut self, wall_ms: u64) -> Digest {
         Digest {
             node: self.me.node,
+            members: self.members(),
             wall_ms,
             have: self.durable_have.clone(),
-            promise: self.clock.promise(wall_ms),
+            promise: self.clock.promise(wall_ms).min(self.before_unsynced()),
             own: (self.me, self.have.get(&self.me).copied().unwrap_or(0)),
             hashed: self.tail.hashes().newest(),
         }
+    }
+
+    fn members(&self) -> BTreeSet<u64> {
+        self.peers.keys().copied().chain([self.me.node]).collect()
+    }
+
+    /// Refuses what comes from a replica that waits for other members than this one: one of the two would
+    /// make final what the other's members have a say in.
+    pub(crate) fn same_members(&self, digest: &Digest) -> Result<(), Error> {
+        let (node, theirs, here) = (digest.node, &digest.members, self.members());
+        if *theirs == here && self.peers.contains_key(&node) {
+            return Ok(());
+        }
+        let (theirs, here) = (format!("{theirs:?}"), format!("{here:?}"));
+        Err(Error::Refused(format!("`peers` of node {node} are {theirs}, here they are {here}")))
     }
 
     /// Takes note of what another replica says of itself.
@@ -343,17 +357,21 @@ impl Replica {
         for peer in self.peers.values_mut() {
             peer.count(&self.have);
         }
-        let Some(frontier) = self.frontier() else { return Ok(()) };
-        Ok(self.tail.fold(frontier)?)
+        Ok(self.tail.fold(self.frontier())?)
     }
 
     /// Up to where nothing will come any more, and nothing be lost.
-    fn frontier(&self) -> Option<Stamp> {
+    fn frontier(&self) -> Stamp {
         let promised = self.peers.values().map(|peer| peer.promise);
-        let unsynced = self.arrivals.range(self.place(self.durable)..);
         // A crash would take it back, and a stable read must not have shown it.
+        promised.fold(self.clock.promised().min(self.before_unsynced()), Stamp::min)
+    }
+
+    /// Up to where all that is here is durable.
+    fn before_unsynced(&self) -> Stamp {
+        let unsynced = self.arrivals.range(self.place(self.durable)..);
         let before = unsynced.map(|operation| Stamp(operation.stamp.0.saturating_sub(1)));
-        promised.chain([self.clock.promised()]).chain(before).min()
+        before.min().unwrap_or(Stamp(u64::MAX))
     }
 
     /// Makes final what nobody else has a say in: a replica without peers hears of nobody.

@@ -175,6 +175,7 @@ impl<R: Runtime> Eventual<R> {
     pub(super) async fn covered(&self, token: &Token, deadline: R::Instant) -> Result<(), Error> {
         let ahead_max = self.config.clock_ahead_max.as_millis();
         let ahead_max_ms = u64::try_from(ahead_max).unwrap_or(u64::MAX);
+        let mut waits = None;
         loop {
             let arrived = self.arrived.notified();
             let missing = self.with(|replica| {
@@ -185,6 +186,10 @@ impl<R: Runtime> Eventual<R> {
                 Ok(missing)
             })?;
             let Some(missing) = missing else { return Ok(()) };
+            if waits.is_none() {
+                // Those who wait are under way, too.
+                waits = Some(self.admission.admit(0)?);
+            }
             if R::timeout_at(deadline, arrived).await.is_err() {
                 return Err(Error::NotYet(missing));
             }

@@ -99,7 +99,7 @@ impl Clock {
 
     /// What would be the next stamp.
     pub(crate) fn reading(&self, wall_ms: u64) -> Stamp {
-        Stamp::at(wall_ms).max(Stamp(self.last.0 + 1))
+        Stamp::at(wall_ms).max(Stamp(self.last.0.saturating_add(1)))
     }
 
     pub(crate) fn ceiling(&self) -> Stamp {

@@ -52,10 +52,12 @@ impl<R: Runtime> Eventual<R> {
         // Whoever may be away is greeted first: to make up all that it lacks, for nobody, and at each
         // write again, would cost more than the writes.
         let mut bytes_max = 0;
+        let mut said = None;
         while self.works().is_ok() {
             match self.tell_once(node, &peer, bytes_max).await {
                 Ok(more) => {
                     let first = bytes_max == 0;
+                    said = None;
                     bytes_max = usize::try_from(self.config.append_bytes_max).unwrap_or(usize::MAX);
                     if more || first {
                         continue;
@@ -64,8 +66,13 @@ impl<R: Runtime> Eventual<R> {
                     // Woken or not, it is time.
                     let _ = R::timeout(self.config.heartbeat, woken).await;
                 }
-                Err(_away) => {
+                Err(error) => {
                     bytes_max = 0;
+                    // Once for each reason, and again after it was well.
+                    if said.as_ref() != Some(&error) {
+                        tracing::warn!(node = self.identity.node, peer = node, %error, "not told");
+                        said = Some(error);
+                    }
                     R::sleep(self.config.heartbeat).await;
                 }
             }
@@ -91,6 +98,7 @@ impl<R: Runtime> Eventual<R> {
         let reply =
             self.transport.call(peer, Lane::Log, request, self.config.append_timeout).await?;
         let digest: Digest = rpc::read_reply(&reply)?;
+        self.with(|replica| Ok(replica.same_members(&digest)))??;
         self.with(|replica| {
             replica.hear(digest, Self::wall_ms())?;
             Ok(told && !replica.lacking(node, 1).is_empty())
@@ -100,6 +108,7 @@ impl<R: Runtime> Eventual<R> {
     /// Takes up what another replica tells; answers with this one's digest, once all is durable.
     pub(super) async fn take(&self, news: News) -> Result<Digest, Error> {
         let (durable, taken) = oneshot::channel();
+        self.with(|replica| Ok(replica.same_members(&news.digest)))??;
         self.with(|replica| {
             let fresh = replica.take(news.operations)?;
             replica.hear(news.digest, Self::wall_ms())?;

@@ -248,6 +248,11 @@ impl Tail {
             base.covered.get(&place.1).is_some_and(|upto| entry.sequence <= *upto)
         };
         self.entries.retain(|place, entry| !made(place, entry));
+        if let Some((&(stamp, author), _)) = self.entries.first_key_value()
+            && Some((stamp, author)) <= base.frontier
+        {
+            return Err(TailError::TooLate { author, stamp });
+        }
         self.kept.clear();
         self.current = folded.capture();
         (self.folded, self.base) = (folded, base);

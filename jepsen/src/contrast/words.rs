@@ -127,7 +127,8 @@ fn object(command: &Command) -> Option<(&'static str, i64)> {
     match *command {
         Command::Write { key, .. } | Command::Cas { key, .. } => Some(("register", key)),
         Command::Acquire { key, .. } | Command::Release { key, .. } => Some(("lock", key)),
-        Command::Bank(bank::Command::Pay { from, .. }) => {
+        // Who pays himself takes nothing.
+        Command::Bank(bank::Command::Pay { from, to, .. }) if from != to => {
             Some(("account", i64::try_from(from).unwrap_or(i64::MAX)))
         }
         _ => None,
