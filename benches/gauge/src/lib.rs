@@ -1,0 +1,47 @@
+//! What the benches share: clusters of real processes, load on them, and what it cost.
+//!
+//! | where | what |
+//! |---|---|
+//! | `system` | the two doors: a [`System`] under test and a [`Connection`] to it |
+//! | `sixbells`, `node`, `machine` | the system of this repository, and one node of it in a process |
+//! | `process` | processes by seat, and what the kernel says they used |
+//! | `load` | closed and open loop, latencies |
+//! | `row` | one cell: load between two readings of the counters |
+//! | `outage` | spawn to first write, failover, transfer of the leadership |
+//! | `floor` | the bare disk and network under all of it |
+//! | `plot` | lines as SVG |
+//!
+//! Clients run in the process that measures, on the same cores as the nodes, so the figures are those of a
+//! whole machine. A latency is corrected for coordinated omission in the open loop only: there it counts
+//! from the moment when the request was due, not from when it could be sent.
+//!
+//! Does not: know any other system; those bring their own [`System`].
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "it measures the real world; the doors bind the library"
+)]
+
+mod floor;
+mod load;
+mod machine;
+mod node;
+mod outage;
+mod plot;
+mod process;
+mod row;
+mod sixbells;
+mod system;
+
+pub use self::{
+    floor::bare,
+    load::{Load, Outcome, Plan, Until, Verb, drive},
+    machine::{Blob, Values},
+    node::serve,
+    outage::{Spread, failover, first_write, transfer},
+    plot::{Line, svg},
+    process::{Processes, Used, ports, store},
+    row::{Row, measure, preload},
+    sixbells::{Setup, Sixbells},
+    system::{Connection, System, connections},
+};

@@ -1,0 +1,112 @@
+//! One node in a process of its own, which answers orders on its standard input.
+//!
+//! Owns [`serve`], which a bench calls when it was started with `--node`, and [`Spec`], how the two say to
+//! each other what to start. Orders are lines: `syncs`, answered with a number, and `transfer ID`,
+//! answered with `done` or the error. The end of the input is the end of the node.
+//!
+//! Does not: set anything but what the specification says; all else is the default.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use sixbells::{EventualNode, LogEngine, Mode, Node};
+use tokio::io::{AsyncBufReadExt, BufReader};
+
+use crate::machine::Values;
+
+/// What one node process is to be.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Spec {
+    pub(crate) id: u64,
+    pub(crate) mode: Mode,
+    pub(crate) engine: LogEngine,
+    pub(crate) dir: PathBuf,
+    pub(crate) addrs: Vec<String>,
+}
+
+impl Spec {
+    /// In one argument. The directory comes last, for it may have spaces.
+    pub(crate) fn line(&self) -> String {
+        let Self { id, mode, engine, dir, addrs } = self;
+        format!("{id} {mode} {engine} {} {}", addrs.join(","), dir.display())
+    }
+
+    fn parse(line: &str) -> anyhow::Result<Self> {
+        let mut parts = line.splitn(5, ' ');
+        let mut next = || parts.next().context("the node's specification is too short");
+        Ok(Self {
+            id: next()?.parse()?,
+            mode: next()?.parse().map_err(anyhow::Error::msg)?,
+            engine: next()?.parse().map_err(anyhow::Error::msg)?,
+            addrs: next()?.split(',').map(str::to_owned).collect(),
+            dir: next()?.into(),
+        })
+    }
+}
+
+enum Running {
+    Strong(Node<Values>),
+    Eventual(EventualNode<Values>),
+}
+
+/// Runs the node of a specification until its standard input ends.
+///
+/// # Errors
+/// When it cannot start.
+pub async fn serve(line: &str) -> anyhow::Result<()> {
+    let spec = Spec::parse(line)?;
+    let metrics = PrometheusBuilder::new().install_recorder()?;
+    let peers = (1..).zip(spec.addrs);
+    let builder = Node::<Values>::builder(spec.id).data_dir(spec.dir);
+    let builder = builder.log_engine(spec.engine).peers(peers);
+    let node = match spec.mode {
+        Mode::Strong => Running::Strong(builder.start().await?),
+        Mode::Eventual => Running::Eventual(builder.start_eventual().await?),
+    };
+    let mut orders = BufReader::new(tokio::io::stdin()).lines();
+    while let Some(order) = orders.next_line().await? {
+        println!("{}", obey(&node, &metrics, &order).await);
+    }
+    match node {
+        Running::Strong(node) => node.shutdown().await,
+        Running::Eventual(node) => node.shutdown().await,
+    }
+    Ok(())
+}
+
+async fn obey(node: &Running, metrics: &PrometheusHandle, order: &str) -> String {
+    match (order.split_once(' '), node) {
+        (None, _) => syncs(&metrics.render()),
+        (Some((_, to)), Running::Strong(node)) => match to.parse() {
+            Ok(to) => match node.transfer_leadership(to).await {
+                Ok(()) => "done".into(),
+                Err(error) => error.to_string(),
+            },
+            Err(error) => format!("{to:?} is no node: {error}"),
+        },
+        (Some(_), Running::Eventual(_)) => "nobody leads in eventual mode".into(),
+    }
+}
+
+fn syncs(rendered: &str) -> String {
+    let counted = rendered.lines().find_map(|line| line.strip_prefix("sixbells_log_syncs_total"));
+    counted.and_then(|line| line.split(' ').next_back()).unwrap_or("0").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_specification_survives_the_command_line() {
+        let spec = Spec {
+            id: 2,
+            mode: Mode::Eventual,
+            engine: LogEngine::Sled,
+            dir: "/a directory/2".into(),
+            addrs: vec!["127.0.0.1:1".into(), "127.0.0.1:2".into()],
+        };
+        assert_eq!(Spec::parse(&spec.line()).unwrap(), spec);
+    }
+}

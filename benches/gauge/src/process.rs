@@ -1,0 +1,130 @@
+//! Node processes by seat, and what the kernel says they used.
+//!
+//! Owns [`Processes`]. Invariants
+//! - A process is ended by its own id, and waited for.
+//! - None outlives its `Processes`, whichever way the measurement ends.
+//!
+//! Does not: know what runs in them.
+
+use std::{
+    net::TcpListener,
+    ops::Sub,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context;
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+/// What the nodes of a system used since they started.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Used {
+    /// User and system time of all nodes.
+    pub cpu_seconds: f64,
+    /// Bytes that all nodes caused to be written to the disk.
+    pub write_bytes: u64,
+    /// Syncs of all nodes.
+    pub syncs: u64,
+    /// Resident memory of the node that has most: now, not since the start.
+    pub resident_bytes_max: u64,
+}
+
+impl Sub for Used {
+    type Output = Used;
+
+    fn sub(self, earlier: Used) -> Used {
+        Used {
+            cpu_seconds: self.cpu_seconds - earlier.cpu_seconds,
+            write_bytes: self.write_bytes.saturating_sub(earlier.write_bytes),
+            syncs: self.syncs.saturating_sub(earlier.syncs),
+            resident_bytes_max: self.resident_bytes_max,
+        }
+    }
+}
+
+/// One process for each seat; a killed one leaves its seat empty.
+#[derive(Debug, Default)]
+pub struct Processes(Vec<Option<Child>>);
+
+impl Processes {
+    /// Starts a process on a seat. It dies with this value.
+    ///
+    /// # Errors
+    /// When it cannot be started, or the seat is taken.
+    pub fn spawn(&mut self, seat: usize, command: &mut Command) -> anyhow::Result<&mut Child> {
+        if self.0.len() <= seat {
+            self.0.resize_with(seat + 1, || None);
+        }
+        anyhow::ensure!(self.0[seat].is_none(), "seat {seat} has a process already");
+        let child = command.kill_on_drop(true).spawn()?;
+        Ok(self.0[seat].insert(child))
+    }
+
+    /// SIGKILL, and waits until the process is gone.
+    ///
+    /// # Errors
+    /// When nothing runs on the seat.
+    pub async fn kill(&mut self, seat: usize) -> anyhow::Result<()> {
+        let child = self.0.get_mut(seat).and_then(Option::take);
+        Ok(child.context("no process to kill on this seat")?.kill().await?)
+    }
+
+    /// Ends all of them.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub async fn end(&mut self) -> anyhow::Result<()> {
+        for mut child in self.0.drain(..).flatten() {
+            child.kill().await?;
+        }
+        Ok(())
+    }
+
+    /// What those that run used, syncs aside: the kernel does not count them. What cannot be read is
+    /// zero, for a process may end at any moment.
+    pub fn used(&self) -> Used {
+        let mut used = Used::default();
+        for pid in self.0.iter().flatten().filter_map(Child::id) {
+            used.cpu_seconds += cpu_seconds(pid).unwrap_or(0.0);
+            used.write_bytes += field(pid, "io", "write_bytes:").unwrap_or(0);
+            let resident = field(pid, "status", "VmRSS:").unwrap_or(0) * 1_024;
+            used.resident_bytes_max = used.resident_bytes_max.max(resident);
+        }
+        used
+    }
+}
+
+/// User and system time of a process, from the kernel, in its hundredths of a second.
+fn cpu_seconds(pid: u32) -> Option<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let fields: Vec<&str> = stat.rsplit(')').next()?.split_whitespace().collect();
+    let ticks: u32 = fields.get(11)?.parse::<u32>().ok()? + fields.get(12)?.parse::<u32>().ok()?;
+    Some(f64::from(ticks) / 100.0)
+}
+
+/// The number after a name in one of the files that the kernel keeps about a process.
+fn field(pid: u32, file: &str, name: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/{file}")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+/// A directory for the nodes' disks, beside the build: on a disk, not on a memory file system.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn store() -> anyhow::Result<TempDir> {
+    let program: PathBuf = std::env::current_exe()?;
+    let beside: &Path = program.parent().context("the program has no directory")?;
+    Ok(tempfile::Builder::new().prefix("bench-").tempdir_in(beside)?)
+}
+
+/// Free addresses on loopback. All are held until all are known, so that none comes twice.
+///
+/// # Errors
+/// When there is none.
+pub fn ports(count: usize) -> anyhow::Result<Vec<String>> {
+    let held: Vec<TcpListener> =
+        (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
+    held.iter().map(|listener| Ok(listener.local_addr()?.to_string())).collect()
+}
