@@ -53,14 +53,20 @@ pub(crate) fn encode_into<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
 /// The bytes of `value`. Public for the test kit, which tells the states of a machine apart by what a
 /// snapshot would hold of them; not part of the API.
 pub fn encode<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
-    let mut out = Vec::new();
-    encode_into(value, &mut out);
-    out
+    sized(value, &[])
 }
 
 /// [`FORMAT`], then the bytes of `value`.
 pub(crate) fn encode_tagged<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
-    let mut out = vec![FORMAT];
+    sized(value, &[FORMAT])
+}
+
+/// The bytes of `value` behind others. Counted first: to grow as they come costs more, for small values a
+/// handful of allocations and for large ones a copy of all and fresh pages.
+fn sized<T: Serialize + ?Sized>(value: &T, before: &[u8]) -> Vec<u8> {
+    let size = options().serialized_size(value).unwrap_or(0);
+    let mut out = Vec::with_capacity(before.len() + usize::try_from(size).unwrap_or(0));
+    out.extend_from_slice(before);
     encode_into(value, &mut out);
     out
 }
