@@ -35,7 +35,9 @@ fn sources() -> Vec<Source> {
         .collect();
     let mut found = Vec::new();
     while let Some(path) = left.pop() {
-        if path.is_dir() {
+        if path.ends_with("target") {
+            // What an excluded package built is not ours.
+        } else if path.is_dir() {
             left.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let text = fs::read_to_string(&path).unwrap();

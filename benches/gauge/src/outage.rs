@@ -54,6 +54,11 @@ impl Spread {
         Ok(Self(times))
     }
 
+    /// The durations, the shortest first.
+    pub fn times(&self) -> &[Duration] {
+        &self.0
+    }
+
     /// The median in milliseconds.
     pub fn median_ms(&self) -> f64 {
         self.0[self.0.len() / 2].as_secs_f64() * 1e3

@@ -1,0 +1,206 @@
+//! sixbells beside etcd: the same load, disk, machine and hour, by turns.
+//!
+//! ```text
+//! cargo run --release --manifest-path benches/peers/Cargo.toml -- --quick
+//! cargo run --release --manifest-path benches/peers/Cargo.toml -- --rounds 3 --kills 20 --svg peers.svg
+//! cargo run --release --manifest-path benches/peers/Cargo.toml -- --memory      a million writes, too
+//! ```
+//! Needs the binary `etcd` on the PATH (Debian: `apt-get install etcd-server`); without it, says so and ends
+//! well. Three processes each, with defaults on both sides, synced writes on both sides; in each round one
+//! system after the other, never both alive. The table has the medians over the rounds and their ratio.
+//! The loop is closed: a latency counts from when the request was sent. The clients run in this process and
+//! share a few connections; etcd's speaks gRPC without any layer between it and the wire. hiqlite is left
+//! out: it brings SQLite, TLS and an HTTP stack, and takes longer to build than to measure.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "it measures the real world; the doors bind the library"
+)]
+
+mod comparison;
+mod etcd;
+mod grpc;
+mod message;
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::Parser;
+use sixbells::{LogEngine, Mode};
+use sixbells_gauge::{
+    Plan, Row, Setup, Sixbells, System, Until, Verb, bare, failover, first_write, measure, preload,
+    serve,
+};
+use tokio::time::Instant;
+
+use crate::{
+    comparison::{Comparison, Side},
+    etcd::Etcd,
+};
+
+/// Both are measured at these, whatever else is asked for: the ratios are of them.
+const FEW: usize = 1;
+const MANY: usize = 256;
+
+/// Keys that are written over and over; the memory row has one for each write.
+const KEYS: u64 = 10_000;
+const VALUE_BYTES: usize = 128;
+
+/// sixbells beside etcd.
+#[derive(Parser)]
+struct Arguments {
+    /// One round of short rows and few kills.
+    #[arg(long)]
+    quick: bool,
+    /// How often each system has its turn.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// How often each leader is killed, over all rounds. Default 20, and 2 with `--quick`.
+    #[arg(long)]
+    kills: Option<usize>,
+    /// Clients beside 1 and 256.
+    #[arg(long, value_delimiter = ',')]
+    clients: Vec<u16>,
+    /// Also the memory of a node after a million writes of distinct keys; once.
+    #[arg(long)]
+    memory: bool,
+    /// How many writes that is.
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    memory_writes: u64,
+    /// Sends etcd's load to all its nodes rather than to its leader.
+    #[arg(long)]
+    spread: bool,
+    /// Writes a plot of throughput over clients.
+    #[arg(long)]
+    svg: Option<PathBuf>,
+    #[arg(long, hide = true)]
+    node: Option<String>,
+}
+
+impl Arguments {
+    fn rounds(&self) -> usize {
+        if self.quick { 1 } else { self.rounds.max(1) }
+    }
+
+    fn kills_a_round(&self) -> usize {
+        let kills = self.kills.unwrap_or(if self.quick { 2 } else { 20 });
+        kills.max(1).div_ceil(self.rounds())
+    }
+
+    fn row_time(&self) -> Duration {
+        if self.quick { Duration::from_secs(1) } else { Duration::from_secs(5) }
+    }
+
+    fn clients(&self) -> Vec<usize> {
+        let mut all: Vec<usize> = self.clients.iter().map(|n| usize::from(*n).max(1)).collect();
+        all.extend([FEW, MANY]);
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    if let Some(spec) = &arguments.node {
+        return serve(spec).await;
+    }
+    let Some(version) = etcd::version().await else {
+        println!("skipped: there is no `etcd` on the PATH. {}", how_to_install());
+        return Ok(());
+    };
+    println!("sixbells and {version}, three processes each, values of {VALUE_BYTES} bytes");
+    println!("{}", Row::header());
+    let time = arguments.row_time();
+    println!("{}", tokio::task::spawn_blocking(move || bare(time)).await??);
+    let mut comparison = Comparison::default();
+    for round in 1..=arguments.rounds() {
+        println!("\nround {round}: sixbells");
+        let (mut ours, spawned) = sixbells()?;
+        turn(&mut ours, spawned, &arguments, comparison.ours()).await?;
+        println!("round {round}: etcd");
+        let mut theirs = Etcd::start(arguments.spread)?;
+        let spawned = theirs.spawned();
+        turn(&mut theirs, spawned, &arguments, comparison.theirs()).await?;
+    }
+    if arguments.memory {
+        let (mut ours, _) = sixbells()?;
+        comparison.ours().resident_mib = Some(fill(&mut ours, &arguments).await?);
+        let mut theirs = Etcd::start(arguments.spread)?;
+        comparison.theirs().resident_mib = Some(fill(&mut theirs, &arguments).await?);
+    }
+    println!("\n{}", comparison.table());
+    if let Some(file) = &arguments.svg {
+        std::fs::write(file, comparison.plot()?)?;
+        println!("plot: {}", file.display());
+    }
+    Ok(())
+}
+
+/// Nothing is installed unasked: a bench does not change the machine it measures.
+fn how_to_install() -> &'static str {
+    let apt = std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join("apt-get").exists()));
+    if apt {
+        "As root: apt-get install etcd-server"
+    } else {
+        "Its releases are at github.com/etcd-io/etcd"
+    }
+}
+
+fn sixbells() -> anyhow::Result<(Sixbells, Instant)> {
+    let setup = Setup { nodes: 3, mode: Mode::Strong, engine: LogEngine::Wal };
+    let cluster = Sixbells::start(setup)?;
+    let spawned = cluster.spawned();
+    Ok((cluster, spawned))
+}
+
+/// All that is measured of one system in one round. Nothing of it runs afterwards.
+async fn turn<S: System>(
+    system: &mut S,
+    spawned: Instant,
+    arguments: &Arguments,
+    side: &mut Side,
+) -> anyhow::Result<()> {
+    side.starts.push(first_write(&system.connect_any().await?, spawned).await?);
+    system.level().await?;
+    let mut plan = Plan {
+        verb: Verb::Write,
+        clients: MANY,
+        value_bytes: VALUE_BYTES,
+        keys: KEYS,
+        rate: None,
+        until: Until::Time(arguments.row_time()),
+    };
+    preload(system, &plan).await?;
+    for verb in [Verb::Write, Verb::Read] {
+        for clients in arguments.clients() {
+            plan = Plan { verb, clients, ..plan };
+            let row = measure(system, &plan).await?;
+            println!("{row}");
+            side.rows.push((verb, row));
+        }
+    }
+    let spread = failover(system, arguments.kills_a_round()).await?;
+    println!("failover: {spread}");
+    side.failovers.extend(spread.times());
+    system.processes().end().await
+}
+
+/// Resident memory, in MiB, of the largest node after many writes of distinct keys.
+async fn fill<S: System>(system: &mut S, arguments: &Arguments) -> anyhow::Result<f64> {
+    first_write(&system.connect_any().await?, Instant::now()).await?;
+    system.level().await?;
+    let plan = Plan {
+        verb: Verb::Write,
+        clients: MANY,
+        value_bytes: VALUE_BYTES,
+        keys: arguments.memory_writes,
+        rate: None,
+        until: Until::Requests(arguments.memory_writes),
+    };
+    let row = measure(system, &plan).await?;
+    println!("{}, {} writes of distinct keys:\n{row}", system.name(), arguments.memory_writes);
+    system.processes().end().await?;
+    Ok(row.resident_mib)
+}
