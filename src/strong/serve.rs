@@ -52,7 +52,9 @@ impl<R: Runtime> Strong<R> {
         let Message { kind, request: id, body } = request;
         match kind {
             Kind::Propose => {
-                let outcome = match Proposal::from_bytes(body) {
+                // A copy, for the log keeps it: what was read lies in a buffer that is many times as large
+                // as a small command, and would stay with it.
+                let outcome = match Proposal::from_bytes(Bytes::copy_from_slice(&body)) {
                     Ok(proposal) => self.propose_for_another(proposal, deadline).await,
                     Err(e) => Err(Error::Refused(e.to_string())),
                 };
