@@ -1,9 +1,9 @@
 //! One node process: the library's node, HTTP in front of it, and a loud end if it stops.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use clap::Args;
-use metrics_exporter_prometheus::PrometheusBuilder;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use sixbells::{Error, EventualNode, Handle, LogEngine, Mode, Node};
 
 use crate::{
@@ -108,6 +108,15 @@ async fn orphaned() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The recorder keeps each sample of a histogram until it is asked for, or told to: on a node whose metrics
+/// nobody reads, that would be some 50 bytes for each write.
+async fn condense(metrics: &PrometheusHandle) -> anyhow::Result<()> {
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        metrics.run_upkeep();
+    }
+}
+
 pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let metrics = PrometheusBuilder::new().install_recorder()?;
     let node = Arc::new(Running::start(&options).await?);
@@ -117,7 +126,8 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
             reason = node.stopped() => anyhow::bail!("node {} stopped: {reason}", options.id),
             ended = tokio::signal::ctrl_c() => Ok(ended?),
             ended = orphaned() => ended,
-            served = http::serve(&options.http, node.clone(), metrics) => served,
+            served = http::serve(&options.http, node.clone(), metrics.clone()) => served,
+            never = condense(&metrics) => never,
         }
     };
     let outcome = stop.await;

@@ -6,7 +6,7 @@
 //!
 //! Does not: set anything but what the specification says; all else is the default.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::Context;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
@@ -57,6 +57,14 @@ enum Running {
 pub async fn serve(line: &str) -> anyhow::Result<()> {
     let spec = Spec::parse(line)?;
     let metrics = PrometheusBuilder::new().install_recorder()?;
+    let samples = metrics.clone();
+    tokio::spawn(async move {
+        // Or the recorder would keep each sample, and the memory that is measured would be its own.
+        loop {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            samples.run_upkeep();
+        }
+    });
     let peers = (1..).zip(spec.addrs);
     let builder = Node::<Values>::builder(spec.id).data_dir(spec.dir);
     let builder = builder.log_engine(spec.engine).peers(peers);
