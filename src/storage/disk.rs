@@ -19,6 +19,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use super::lock;
 use crate::error::StartError;
 
 /// One flat directory. Calls block; the runtime door's `blocking` keeps them off other tasks.
@@ -95,9 +96,9 @@ impl OsDisk {
             let parent = File::open(parent).and_then(|parent| parent.sync_all());
             parent.map_err(|e| StartError::io(context(), e))?;
         }
-        let lock = File::create(dir.join(Self::LOCK)).map_err(|e| StartError::io(context(), e))?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Self { dir: dir.to_owned(), _lock: lock }),
+        let held = File::create(dir.join(Self::LOCK)).map_err(|e| StartError::io(context(), e))?;
+        match lock::lock(&held) {
+            Ok(()) => Ok(Self { dir: dir.to_owned(), _lock: held }),
             Err(TryLockError::WouldBlock) => Err(StartError::Locked(dir.to_owned())),
             Err(TryLockError::Error(e)) => Err(StartError::io(context(), e)),
         }

@@ -21,7 +21,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::LogEngine;
+use super::{LogEngine, lock};
 use crate::error::{Damage, StartError};
 
 const MAGIC: &str = "sixbells-log";
@@ -49,8 +49,8 @@ impl Home {
     pub(super) fn open(dir: &Path, engine: LogEngine) -> Result<Self, StartError> {
         let context = |e| StartError::io(format!("open log directory {}", dir.display()), e);
         fs::create_dir_all(dir).map_err(context)?;
-        let lock = File::create(dir.join(LOCK)).map_err(context)?;
-        match lock.try_lock() {
+        let held = File::create(dir.join(LOCK)).map_err(context)?;
+        match lock::lock(&held) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(StartError::Locked(dir.to_owned())),
             Err(TryLockError::Error(e)) => return Err(context(e)),
@@ -60,7 +60,7 @@ impl Home {
             Self::prepare(dir).map_err(context)?;
         }
         let (witness, promised) = Self::open_witness(&dir.join(WITNESS), is_new)?;
-        Ok(Self { dir: dir.to_owned(), engine, witness, promised, is_new, _lock: lock })
+        Ok(Self { dir: dir.to_owned(), engine, witness, promised, is_new, _lock: held })
     }
 
     /// Refuses a directory whose format file names another engine, without touching it.

@@ -23,6 +23,7 @@ mod commit;
 mod disk;
 mod home;
 mod identity;
+mod lock;
 mod memory;
 mod scan;
 mod sled;

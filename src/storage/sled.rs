@@ -36,6 +36,7 @@ use super::{
     LogId, Record,
     commit::{Engine, Opened, guard},
     home::{Home, sync_dir},
+    lock,
     slot::{self, Meta},
     state::Op,
 };
@@ -54,9 +55,6 @@ const STEP_BYTES: usize = 4 << 20;
 const STEP_REMOVES: usize = 1000;
 /// Pages that the store keeps in memory.
 const CACHE_BYTES: u64 = 64 << 20;
-/// How long an earlier handle of this process may take to let go of the files: the store's own
-/// threads hold them a little longer than the handle lives.
-const LET_GO: Duration = Duration::from_secs(5);
 const META: &[u8] = b"m";
 const SLOT: u8 = b's';
 
@@ -141,7 +139,7 @@ fn open_db(dir: &Path) -> Result<Db, StartError> {
         let text = error.to_string();
         match error {
             ::sled::Error::Io(_) if text.contains("could not acquire lock") => {
-                if waited >= LET_GO {
+                if waited >= lock::LET_GO {
                     return Err(StartError::Locked(dir.to_owned()));
                 }
                 waited += pause;

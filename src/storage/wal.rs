@@ -39,6 +39,7 @@ use super::{
     LogId, LogState, Record, Vote,
     commit::{Engine, Opened, guard},
     home::Home,
+    lock,
     scan::{Chunk, Scanned, scan},
     state::Op,
 };
@@ -85,7 +86,10 @@ pub(super) fn open(mut home: Home, file_bytes: u64) -> Result<Opened<Wal>, Start
     config.wal.truncate_incomplete_record = Some(false);
     config.log_cache_capacity = Some(CACHE_BYTES);
     let context = || format!("open log {}", dir.display());
-    let mut log = guard(|| RaftLog::open(Arc::new(config))).map_err(|e| match e.kind() {
+    let config = Arc::new(config);
+    let held = |e: &io::Error| e.kind() == io::ErrorKind::WouldBlock;
+    let opened = lock::patiently(|| guard(|| RaftLog::open(config.clone())), held);
+    let mut log = opened.map_err(|e| match e.kind() {
         io::ErrorKind::WouldBlock => StartError::Locked(dir.clone()),
         io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
             Damage { file: dir.clone(), offset: 0, reason: e.to_string() }.into()

@@ -127,3 +127,23 @@ fn engines_have_names() {
     assert!("rocks".parse::<LogEngine>().is_err());
     assert_eq!(LogEngine::default(), LogEngine::Wal);
 }
+
+/// A process that was just started shares the files of the one that starts it, until it runs its own program:
+/// so a lock is still held for a moment after the log was closed. Seen on a busy machine, where one test closed
+/// a log and another one started a process.
+#[test]
+fn a_lock_that_is_let_go_of_in_a_moment_is_waited_for() {
+    for engine in ENGINES {
+        let dir = tempfile::tempdir().unwrap();
+        let log = open(engine, dir.path()).unwrap();
+        let (opened, closed) = std::thread::scope(|scope| {
+            let closing = scope.spawn(|| {
+                std::thread::park_timeout(std::time::Duration::from_millis(100));
+                drop(log);
+            });
+            (open(engine, dir.path()), closing.join())
+        });
+        closed.unwrap();
+        opened.unwrap();
+    }
+}
