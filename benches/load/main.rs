@@ -1,12 +1,12 @@
 //! Load on real node processes with real disks and real syncs, as a table.
 //!
 //! ```text
-//! cargo bench --bench load                          three nodes, both logs, 1, 64 and 256 clients
-//! cargo bench --bench load -- --quick               a third of the time
-//! cargo bench --bench load -- --full                the whole matrix: hours
-//! cargo bench --bench load -- --only writes,failover --log sled --clients 1,16,1000
-//! cargo bench --bench load -- --rate 5000 --only writes      open loop
-//! cargo bench --bench load -- --mode eventual --svg load.svg
+//! cargo bench -p sixbells-gauge --bench load                          three nodes, both logs, 1, 64 and 256 clients
+//! cargo bench -p sixbells-gauge --bench load -- --quick               a third of the time
+//! cargo bench -p sixbells-gauge --bench load -- --full                the whole matrix: hours
+//! cargo bench -p sixbells-gauge --bench load -- --only writes,failover --log sled --clients 1,16,1000
+//! cargo bench -p sixbells-gauge --bench load -- --rate 5000 --only writes      open loop
+//! cargo bench -p sixbells-gauge --bench load -- --mode eventual --svg load.svg
 //! ```
 //! Without `--rate` the loop is closed: each client sends its next request when the last one was answered,
 //! and a latency counts from when it was sent. With `--rate` it is open: requests are due at fixed moments, and
