@@ -42,7 +42,7 @@ pub(crate) struct Hashes {
     /// A hash for each multiple of this; 0 is none.
     every: u64,
     /// There is a new one, or nobody needs it any more.
-    pub(crate) fresh: Notify,
+    fresh: Notify,
     inner: Mutex<Inner>,
 }
 
@@ -102,16 +102,21 @@ impl Hashes {
     /// The same, at once.
     #[cfg(test)]
     pub(crate) fn hash_here(&self, index: u64, state: &Applier) {
-        self.note(index, state.hash().unwrap());
+        self.note(index, state.hash().expect("a state in memory"));
         self.inner().busy = false;
     }
 
-    pub(crate) fn note(&self, index: u64, hash: u64) {
+    fn note(&self, index: u64, hash: u64) {
         let taken = &mut self.inner().taken;
         taken.insert(index, hash);
         while taken.len() > TAKEN_MAX {
             taken.pop_first();
         }
+    }
+
+    /// Waits for a new hash, or for [`wake`](Self::wake).
+    pub(crate) async fn changed(&self) {
+        self.fresh.notified().await;
     }
 
     /// Ends the wait for a new hash.

@@ -32,6 +32,7 @@
 //! | `strong` | who leads, proposing, the read barrier; openraft is named here alone |
 //! | [`storage`] | the log door and its engines, snapshot files, identity |
 //! | `applier` = `machine` + `session` | the one place where a command meets state |
+//! | `hashes` | whether the members' states are equal, in both modes |
 //! | `builder`, `recovery`, `node` | the wiring, what the disk must hold, a running node |
 //! | [`runtime`] | time, tasks, randomness: the door that makes simulation possible |
 //! | [`inspect`] | what a log record says, for tools |

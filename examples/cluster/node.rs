@@ -108,8 +108,8 @@ async fn orphaned() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The recorder keeps each sample of a histogram until it is asked for, or told to: on a node whose metrics
-/// nobody reads, that would be some 50 bytes for each write.
+/// The recorder keeps each sample of a histogram until somebody reads the metrics, or this is called: where
+/// nobody reads them, each write would leave a few behind.
 async fn condense(metrics: &PrometheusHandle) -> anyhow::Result<()> {
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;

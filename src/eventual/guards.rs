@@ -1,7 +1,5 @@
 //! What a replica refuses. Each of these fails if the guard that it is about is taken away.
 
-use std::collections::BTreeSet;
-
 use super::{
     log::{Author, Operation},
     replica::{Limits, Replica},
@@ -23,16 +21,23 @@ const NOW: u64 = 1_000_000;
 
 const AHEAD_MAX_MS: u64 = 500;
 
+fn empty() -> State {
+    State { applier: Applier::new(Typed::<Sum>::boxed()), count: 0 }
+}
+
+/// One of so many members, on an empty disk.
+fn fresh(me: Author, members: u64, tentative_max: usize) -> Replica {
+    let limits = Limits { tentative_max, ahead_max_ms: 500, state_hash_entries: 0 };
+    let (members, initial) = ((1..=members).collect(), (empty(), Base::default()));
+    Replica::open(me, &members, limits, Stamp(0), initial, Vec::new()).unwrap()
+}
+
 /// Members that have heard of each other and may accept.
 fn replicas<const N: usize>(tentative_max: usize) -> [Replica; N] {
-    let limits = Limits { tentative_max, ahead_max_ms: 500, state_hash_entries: 0 };
-    let members: BTreeSet<u64> = (1..=N as u64).collect();
     let mut node = 0;
     let mut all = [(); N].map(|()| {
         node += 1;
-        let state = State { applier: Applier::new(Typed::<Sum>::boxed()), count: 0 };
-        let (me, base) = (Author { node, incarnation: 1 }, Base::default());
-        Replica::open(me, &members, limits, Stamp(0), (state, base), Vec::new()).unwrap()
+        fresh(Author { node, incarnation: 1 }, N as u64, tentative_max)
     });
     let digests = all.each_mut().map(|replica| replica.digest(NOW));
     for replica in &mut all {
@@ -176,11 +181,7 @@ fn what_is_on_its_way_to_a_disk_is_not_promised_away() {
     let written = accept(&mut one, NOW).unwrap();
     two.take(vec![written.clone()]).unwrap();
     accept(&mut three, NOW + 5).unwrap();
-    let state = State { applier: Applier::new(Typed::<Sum>::boxed()), count: 0 };
-    let (me, members) = (Author { node: 1, incarnation: 9 }, BTreeSet::from([1, 2, 3]));
-    let limits = Limits { tentative_max: 10, ahead_max_ms: 500, state_hash_entries: 0 };
-    let initial = (state, Base::default());
-    let mut again = Replica::open(me, &members, limits, Stamp(0), initial, Vec::new()).unwrap();
+    let mut again = fresh(Author { node: 1, incarnation: 9 }, 3, 10);
     for other in [&mut two, &mut three] {
         again.hear(other.digest(NOW + 10), NOW + 10).unwrap();
     }
@@ -219,4 +220,17 @@ fn who_waits_for_other_members_is_not_listened_to() {
     assert!(one.same_members(&three.digest(NOW)).is_err(), "nobody here knows node 3");
     three.same_members(&two.digest(NOW)).unwrap();
     two.same_members(&one.digest(NOW)).unwrap_err();
+}
+
+/// A snapshot that calls final what is before an operation that is here, and not in it: somebody broke a promise.
+#[test]
+fn a_snapshot_that_leaves_out_what_comes_before_its_end_is_refused() {
+    let [mut one, _] = replicas::<2>(10);
+    let written = accept(&mut one, NOW).unwrap();
+    let end = (Stamp::at(NOW + 100), Author { node: 2, incarnation: 1 });
+    let base = Base { frontier: Some(end), covered: [(end.1, 1)].into() };
+    let refused = one.install(State { count: 1, ..empty() }, base).unwrap_err().to_string();
+    assert!(refused.contains(&written.stamp.to_string()), "{refused}");
+    let base = Base { frontier: Some(end), covered: [(end.1, 1), (written.author, 1)].into() };
+    one.install(State { count: 2, ..empty() }, base).unwrap();
 }

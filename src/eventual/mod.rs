@@ -9,7 +9,7 @@
 //! In: proposals and queries, of this process and of others. Out: outcomes and answers, all of them
 //! tentative but those of [`Eventual::read_stable`].
 //!
-//! Walk of a write: `Handle` encodes it -> [`Eventual::propose`] admits it -> `replica` stamps it and
+//! Walk of a write: `Handle` encodes it -> `propose` admits it -> `replica` stamps it and
 //! applies it -> the log makes it durable, and it is acknowledged -> `sync` sends it to the others.
 //!
 //! Invariants

@@ -15,7 +15,12 @@ use std::sync::atomic::Ordering;
 
 use tokio::sync::{Notify, oneshot};
 
-use super::{Eventual, log::Operation, replica::Replica, session::Token};
+use super::{
+    Eventual,
+    log::Operation,
+    replica::{Replica, low_ceiling},
+    session::Token,
+};
 use crate::{
     applier::Outcome,
     error::Error,
@@ -43,7 +48,7 @@ impl<R: Runtime> Eventual<R> {
                 break accepted;
             }
             if R::timeout_at(deadline, raised).await.is_err() {
-                return Err(Error::Overloaded("the clock's ceiling is not durable yet".into()));
+                return Err(low_ceiling());
             }
         };
         if planted(Bug::AckBeforeSync) {

@@ -61,6 +61,11 @@ pub(crate) struct Limits {
     pub(crate) state_hash_entries: u64,
 }
 
+/// Definite: no stamp was given.
+pub(super) fn low_ceiling() -> Error {
+    Error::Overloaded("the clock's ceiling is not durable yet".into())
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Replica {
@@ -131,7 +136,7 @@ impl Replica {
             return Ok(Err(refused));
         }
         let Some(stamp) = self.clock.next(wall_ms) else {
-            return Ok(Err(Error::Overloaded("the clock's ceiling is not durable yet".into())));
+            return Ok(Err(low_ceiling()));
         };
         let sequence = self.have.get(&self.me).copied().unwrap_or(0) + 1;
         let payload = proposal.bytes().clone();
@@ -331,8 +336,9 @@ impl Replica {
         if *theirs == here && self.peers.contains_key(&node) {
             return Ok(());
         }
-        let (theirs, here) = (format!("{theirs:?}"), format!("{here:?}"));
-        Err(Error::Refused(format!("`peers` of node {node} are {theirs}, here they are {here}")))
+        Err(Error::Refused(format!(
+            "`peers` of node {node} are {theirs:?}, here they are {here:?}"
+        )))
     }
 
     /// Takes note of what another replica says of itself.

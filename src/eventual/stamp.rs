@@ -157,6 +157,14 @@ mod tests {
         assert_eq!(clock.promise(100), Stamp::at(1_000_000));
     }
 
+    /// No clock says such a thing, but a message may.
+    #[test]
+    fn behind_the_last_stamp_of_all_there_is_none() {
+        let mut clock = clock();
+        clock.observe(Stamp(u64::MAX));
+        assert_eq!(clock.next(20), None);
+    }
+
     /// The node gave stamps, its wall clock was set back, and it restarted.
     #[test]
     fn after_a_restart_no_stamp_is_given_again() {

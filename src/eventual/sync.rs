@@ -51,15 +51,14 @@ impl<R: Runtime> Eventual<R> {
     async fn tell(self: Arc<Self>, node: u64, peer: Peer, at: usize) {
         // Whoever may be away is greeted first: to make up all that it lacks, for nobody, and at each
         // write again, would cost more than the writes.
-        let mut bytes_max = 0;
+        let mut there = false;
         let mut said = None;
         while self.works().is_ok() {
-            match self.tell_once(node, &peer, bytes_max).await {
+            match self.tell_once(node, &peer, there).await {
                 Ok(more) => {
-                    let first = bytes_max == 0;
                     said = None;
-                    bytes_max = usize::try_from(self.config.append_bytes_max).unwrap_or(usize::MAX);
-                    if more || first {
+                    if !there || more {
+                        there = true;
                         continue;
                     }
                     let woken = self.news[at].notified();
@@ -67,7 +66,7 @@ impl<R: Runtime> Eventual<R> {
                     let _ = R::timeout(self.config.heartbeat, woken).await;
                 }
                 Err(error) => {
-                    bytes_max = 0;
+                    there = false;
                     // Once for each reason, and again after it was well.
                     if said.as_ref() != Some(&error) {
                         tracing::warn!(node = self.identity.node, peer = node, %error, "not told");
@@ -79,16 +78,17 @@ impl<R: Runtime> Eventual<R> {
         }
     }
 
-    /// Tells a peer what it lacks, as far as it goes into so many bytes, or nothing but what this
-    /// replica promises, for 0; whether there is more.
-    async fn tell_once(&self, node: u64, peer: &Peer, bytes_max: usize) -> Result<bool, Error> {
-        if bytes_max > 0 && self.with(|replica| Ok(replica.needs_snapshot(node)))? {
+    /// Tells a peer what this replica promises and, if it is there, what it lacks, as far as that goes
+    /// into one message; whether there is more.
+    async fn tell_once(&self, node: u64, peer: &Peer, there: bool) -> Result<bool, Error> {
+        if there && self.with(|replica| Ok(replica.needs_snapshot(node)))? {
             self.send_snapshot(peer).await?;
         }
+        let bytes_max = usize::try_from(self.config.append_bytes_max).unwrap_or(usize::MAX);
         let news = self.with(|replica| {
-            let operations = match bytes_max {
-                0 => Vec::new(),
-                _ => replica.lacking(node, bytes_max),
+            let operations = match there {
+                true => replica.lacking(node, bytes_max),
+                false => Vec::new(),
             };
             Ok(News { digest: replica.digest(Self::wall_ms()), operations })
         })?;

@@ -14,7 +14,7 @@ use std::{
 };
 
 /// How long a lock may be held by who is about to let go of it.
-pub(super) const LET_GO: Duration = Duration::from_secs(5);
+const LET_GO: Duration = Duration::from_secs(5);
 
 const PAUSE: Duration = Duration::from_millis(5);
 

@@ -25,8 +25,6 @@ use std::{
     ops::Range,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
-    thread,
-    time::Duration,
 };
 
 use ::sled::{Batch, Config, Db, IVec};
@@ -125,42 +123,43 @@ pub(super) fn open(mut home: Home) -> Result<Opened<Sled>, StartError> {
 fn open_db(dir: &Path) -> Result<Db, StartError> {
     let path = dir.join("db");
     let config = Config::new().path(dir).flush_every_ms(None).cache_capacity(CACHE_BYTES);
-    let mut waited = Duration::ZERO;
-    loop {
-        let pause = Duration::from_millis(5);
-        let opened = guard(|| Ok(config.open()));
-        let error = match opened {
-            Ok(Ok(db)) => return Ok(db),
-            Ok(Err(error)) => error,
-            Err(panic) => {
-                return Err(Damage { file: path, offset: 0, reason: panic.to_string() }.into());
-            }
-        };
-        let text = error.to_string();
-        match error {
-            ::sled::Error::Io(_) if text.contains("could not acquire lock") => {
-                if waited >= lock::LET_GO {
-                    return Err(StartError::Locked(dir.to_owned()));
-                }
-                waited += pause;
-                thread::park_timeout(pause);
-            }
-            ::sled::Error::Io(source)
-                if source.kind() != io::ErrorKind::UnexpectedEof
-                    && source.kind() != io::ErrorKind::InvalidData =>
-            {
-                return Err(StartError::io(format!("open log {}", path.display()), source));
-            }
-            ::sled::Error::Unsupported(reason) => {
-                return Err(StartError::Foreign { file: dir.join("conf"), reason });
-            }
-            ::sled::Error::Corruption { at, .. } => {
-                let offset = at.map_or(0, |at| at.lid());
-                return Err(Damage { file: path, offset, reason: text }.into());
-            }
-            _ => return Err(Damage { file: path, offset: 0, reason: text }.into()),
+    let opened = lock::patiently(
+        || match guard(|| Ok(config.open())) {
+            Ok(opened) => opened.map_err(Ok),
+            Err(panic) => Err(Err(panic)),
+        },
+        |error| error.as_ref().is_ok_and(held),
+    );
+    let error = match opened {
+        Ok(db) => return Ok(db),
+        Err(Ok(error)) => error,
+        Err(Err(panic)) => {
+            return Err(Damage { file: path, offset: 0, reason: panic.to_string() }.into());
         }
-    }
+    };
+    let text = error.to_string();
+    Err(match error {
+        _ if held(&error) => StartError::Locked(dir.to_owned()),
+        ::sled::Error::Io(source)
+            if source.kind() != io::ErrorKind::UnexpectedEof
+                && source.kind() != io::ErrorKind::InvalidData =>
+        {
+            StartError::io(format!("open log {}", path.display()), source)
+        }
+        ::sled::Error::Unsupported(reason) => {
+            StartError::Foreign { file: dir.join("conf"), reason }
+        }
+        ::sled::Error::Corruption { at, .. } => {
+            let offset = at.map_or(0, |at| at.lid());
+            Damage { file: path, offset, reason: text }.into()
+        }
+        _ => Damage { file: path, offset: 0, reason: text }.into(),
+    })
+}
+
+/// Whether another handle has the store's lock, which it says in words alone.
+fn held(error: &::sled::Error) -> bool {
+    matches!(error, ::sled::Error::Io(_)) && error.to_string().contains("could not acquire lock")
 }
 
 /// Reads all of the store and compares it with what its meta says.

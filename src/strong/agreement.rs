@@ -36,7 +36,7 @@ impl<R: Runtime> Strong<R> {
         while !self.closing.load(Ordering::Relaxed) {
             let Some((index, mine)) = self.hashes.newest().filter(|new| compared != Some(*new))
             else {
-                self.hashes.fresh.notified().await;
+                self.hashes.changed().await;
                 continue;
             };
             compared = Some((index, mine));

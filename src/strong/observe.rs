@@ -19,8 +19,8 @@ use openraft::{
 use super::Types;
 use crate::runtime::Runtime;
 
-/// How long nothing is looked at after a look. The engine says something several times for each write, and to
-/// wake up and set ten gauges each time took a fifth of a node's time with one client.
+/// How long nothing is looked at after a look. The engine says something several times for each write, and
+/// to wake up and set ten gauges each time is a good part of what a write costs a node with few clients.
 const PAUSE: Duration = Duration::from_millis(25);
 
 type Metrics<R> = WatchReceiverOf<Types<R>, RaftMetrics<Types<R>>>;
@@ -51,11 +51,16 @@ pub(crate) async fn watch<R: Runtime>(node: u64, mut metrics: Metrics<R>) {
             report(node, before.as_ref(), &now);
             before = Some(now);
         }
-        R::sleep(PAUSE).await;
-        if metrics.changed().await.is_err() {
+        if !changed::<R>(&mut metrics).await {
             return;
         }
     }
+}
+
+/// Waits for something new, for a while at least; `false` once there will be nothing.
+async fn changed<R: Runtime>(metrics: &mut Metrics<R>) -> bool {
+    R::sleep(PAUSE).await;
+    metrics.changed().await.is_ok()
 }
 
 /// Waits until the engine has stopped because of a fault, or is gone.
@@ -64,8 +69,7 @@ pub(crate) async fn stopped<R: Runtime>(mut metrics: Metrics<R>) -> String {
         if let Err(fatal) = &metrics.borrow_watched().running_state {
             return fatal.to_string();
         }
-        R::sleep(PAUSE).await;
-        if metrics.changed().await.is_err() {
+        if !changed::<R>(&mut metrics).await {
             return "the consensus engine ended".into();
         }
     }

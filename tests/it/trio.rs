@@ -12,6 +12,7 @@ use sixbells::{
 use crate::{
     cluster::{Remains, eventually},
     delegate::delegate_to_tokio,
+    tap::{Record, Tap},
 };
 
 /// An account that cannot be overdrawn.
@@ -55,13 +56,15 @@ pub(crate) struct Trio {
     pub(crate) remains: BTreeMap<u64, Remains>,
     pub(crate) nodes: BTreeMap<u64, EventualNode<Account>>,
     pub(crate) config: Config,
+    /// What the nodes sent.
+    pub(crate) record: Record,
 }
 
 impl Trio {
     fn empty(config: Config) -> Self {
         let (network, nodes) = (MemoryNetwork::default(), BTreeMap::new());
         let remains = IDS.iter().map(|id| (*id, Remains::default())).collect();
-        Self { network, remains, nodes, config }
+        Self { network, remains, nodes, config, record: Record::default() }
     }
 
     pub(crate) async fn start(config: Config) -> Self {
@@ -98,11 +101,14 @@ impl Trio {
 
     async fn start_node_on<R: Runtime>(&mut self, id: u64) {
         let (network, remains) = (self.network.clone(), self.remains[&id].clone());
+        let record = self.record.clone();
         let (_, addr) = IDS.into_iter().zip(ADDRS).find(|(member, _)| *member == id).unwrap();
         let doors = Doors {
             disk: Arc::new(remains.disk),
             log: Arc::new(remains.log),
-            transport: Box::new(move |who| network.node::<R>(addr, who)),
+            transport: Box::new(move |who| {
+                Arc::new(Tap::new(network.node::<R>(addr, who), &record, None))
+            }),
         };
         let builder =
             Node::builder(id).peers(IDS.into_iter().zip(ADDRS)).config(self.config.clone());
