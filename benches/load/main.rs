@@ -33,7 +33,7 @@ use clap::Parser;
 use sixbells::Mode;
 use sixbells_gauge::{
     Line, Plan, Row, Setup, Sixbells, System, Until, Verb, bare, failover, first_write, measure,
-    preload, serve, svg, transfer,
+    preload, serve, svg, transfer, unless_told,
 };
 
 use crate::arguments::{Arguments, Matrix};
@@ -48,6 +48,10 @@ async fn main() -> anyhow::Result<()> {
     if let Some(spec) = &arguments.node {
         return serve(spec).await;
     }
+    unless_told(run(&arguments)).await
+}
+
+async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let matrix = arguments.matrix();
     let seconds = arguments.seconds();
     match arguments.rate {
@@ -63,11 +67,11 @@ async fn main() -> anyhow::Result<()> {
     for setup in matrix.setups() {
         for (number, value_bytes) in matrix.values.iter().copied().enumerate() {
             let mut cluster = Sixbells::start(setup)?;
-            let measured = cells(&mut cluster, &arguments, &matrix, (setup, value_bytes)).await;
+            let measured = cells(&mut cluster, arguments, &matrix, (setup, value_bytes)).await;
             lines.extend(measured?);
             // They write 128 bytes whatever the size of the others, so once is enough.
             if number == 0 {
-                outages(&mut cluster, &arguments, setup).await?;
+                outages(&mut cluster, arguments, setup).await?;
             }
             cluster.processes().end().await?;
         }

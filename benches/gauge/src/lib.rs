@@ -40,7 +40,7 @@ pub use self::{
     node::serve,
     outage::{Spread, failover, first_write, transfer},
     plot::{Line, svg},
-    process::{Processes, Used, ports, store},
+    process::{Processes, Used, ports, store, unless_told},
     row::{Row, measure, preload},
     sixbells::{Setup, Sixbells},
     system::{Connection, System, connections},

@@ -14,7 +14,10 @@ use std::{
 
 use anyhow::Context;
 use tempfile::TempDir;
-use tokio::process::{Child, Command};
+use tokio::{
+    process::{Child, Command},
+    signal::unix::{SignalKind, signal},
+};
 
 /// What the nodes of a system used since they started.
 #[derive(Clone, Copy, Debug, Default)]
@@ -91,6 +94,21 @@ impl Processes {
             used.resident_bytes_max = used.resident_bytes_max.max(resident);
         }
         used
+    }
+}
+
+/// Measures, unless this process is told to end before: then the processes under it end first.
+///
+/// # Errors
+/// Those of the work, and that it was told to end.
+pub async fn unless_told(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        biased;
+        _ = interrupt.recv() => anyhow::bail!("interrupted"),
+        _ = terminate.recv() => anyhow::bail!("told to end"),
+        done = work => done,
     }
 }
 

@@ -28,7 +28,7 @@ use clap::Parser;
 use sixbells::{LogEngine, Mode};
 use sixbells_gauge::{
     Plan, Row, Setup, Sixbells, System, Until, Verb, bare, failover, first_write, measure, preload,
-    serve,
+    serve, unless_told,
 };
 use tokio::time::Instant;
 
@@ -105,6 +105,10 @@ async fn main() -> anyhow::Result<()> {
     if let Some(spec) = &arguments.node {
         return serve(spec).await;
     }
+    unless_told(run(&arguments)).await
+}
+
+async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let Some(version) = etcd::version().await else {
         println!("skipped: there is no `etcd` on the PATH. {}", how_to_install());
         return Ok(());
@@ -117,17 +121,17 @@ async fn main() -> anyhow::Result<()> {
     for round in 1..=arguments.rounds() {
         println!("\nround {round}: sixbells");
         let (mut ours, spawned) = sixbells()?;
-        turn(&mut ours, spawned, &arguments, comparison.ours()).await?;
+        turn(&mut ours, spawned, arguments, comparison.ours()).await?;
         println!("round {round}: etcd");
         let mut theirs = Etcd::start(arguments.spread)?;
         let spawned = theirs.spawned();
-        turn(&mut theirs, spawned, &arguments, comparison.theirs()).await?;
+        turn(&mut theirs, spawned, arguments, comparison.theirs()).await?;
     }
     if arguments.memory {
         let (mut ours, _) = sixbells()?;
-        comparison.ours().resident_mib = Some(fill(&mut ours, &arguments).await?);
+        comparison.ours().resident_mib = Some(fill(&mut ours, arguments).await?);
         let mut theirs = Etcd::start(arguments.spread)?;
-        comparison.theirs().resident_mib = Some(fill(&mut theirs, &arguments).await?);
+        comparison.theirs().resident_mib = Some(fill(&mut theirs, arguments).await?);
     }
     println!("\n{}", comparison.table());
     if let Some(file) = &arguments.svg {
