@@ -6,7 +6,7 @@
 //!
 //! Does not: look inside. Commands of 128 bytes go in through handles, and responses come out.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, ops::Range, sync::Arc, time::Duration};
 
 use anyhow::{Context, ensure};
 use bytes::Bytes;
@@ -107,8 +107,8 @@ impl Cluster {
         let mut answered = Ok(());
         measured(&mut || {
             answered = self.runtime.block_on(async {
-                for first in (0..WRITES).step_by(AT_ONCE as usize) {
-                    try_join_all((first..first + AT_ONCE).map(&request)).await?;
+                for group in groups() {
+                    try_join_all(group.map(&request)).await?;
                 }
                 Ok::<_, Error>(())
             });
@@ -119,6 +119,11 @@ impl Cluster {
     fn applied(&self) -> u64 {
         self.nodes[0].status().applied.map_or(0, |last| last.index)
     }
+}
+
+/// The numbers of the requests, by those that are under way together.
+fn groups() -> impl Iterator<Item = Range<u64>> {
+    (0..WRITES / AT_ONCE).map(|group| group * AT_ONCE..(group + 1) * AT_ONCE)
 }
 
 fn value() -> Blob {
@@ -165,8 +170,8 @@ pub(crate) fn replay() -> anyhow::Result<()> {
     let before = Cluster::start(1)?;
     let handle = before.handle()?;
     before.runtime.block_on(async {
-        for first in (0..WRITES).step_by(AT_ONCE as usize) {
-            try_join_all((first..first + AT_ONCE).map(|n| write(&handle, n))).await?;
+        for group in groups() {
+            try_join_all(group.map(|n| write(&handle, n))).await?;
         }
         Ok::<_, Error>(())
     })?;
@@ -208,7 +213,7 @@ pub(crate) fn frames() -> anyhow::Result<()> {
         listen: "127.0.0.1:0".into(),
         connections_max: 10,
         client_frame_bytes_max: 1 << 20,
-        routes: std::collections::BTreeMap::new(),
+        routes: BTreeMap::new(),
     });
     runtime.block_on(server.listen(Arc::new(Echo)))?;
     let addr = server.local_addr().context("it does not listen")?.to_string();
