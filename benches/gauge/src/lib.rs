@@ -10,6 +10,7 @@
 //! | `outage` | spawn to first write, failover, transfer of the leadership |
 //! | `floor` | the bare disk and network under all of it |
 //! | `plot` | lines as SVG |
+//! | `baseline` | counts beside those recorded earlier |
 //!
 //! Clients run in the process that measures, on the same cores as the nodes, so the figures are those of a
 //! whole machine. A latency is corrected for coordinated omission in the open loop only: there it counts
@@ -22,6 +23,7 @@
     reason = "it measures the real world; the doors bind the library"
 )]
 
+mod baseline;
 mod floor;
 mod load;
 mod machine;
@@ -34,6 +36,7 @@ mod sixbells;
 mod system;
 
 pub use self::{
+    baseline::{Baseline, Count, Report},
     floor::bare,
     load::{Load, Outcome, Plan, Until, Verb, drive},
     machine::{Blob, Values},
