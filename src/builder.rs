@@ -204,6 +204,7 @@ impl<S: StateMachine> Builder<S> {
             return Err(error);
         }
         runtime::spawn::<R>(observe::watch::<R>(strong.identity.node, strong.raft.metrics()));
+        runtime::spawn::<R>(strong.clone().propose_submitted());
         runtime::spawn::<R>(strong.clone().agree());
         let (forming, peers) = (strong.clone(), self.peers);
         runtime::spawn::<R>(async move {

@@ -11,6 +11,7 @@
 use std::{collections::BTreeSet, io};
 
 use crate::{
+    batch::Batch,
     proposal::{Origin, Proposal},
     runtime::TokioRuntime,
     storage::Record,
@@ -28,13 +29,15 @@ pub enum Content {
         /// Those who vote. Two sets while a change is half done: a majority of each has to agree.
         voters: Vec<BTreeSet<u64>>,
     },
-    /// Opens a session. The entry's index becomes its id.
+    /// Opens a session.
     Open,
     /// A user's command.
     Command {
         /// Names the request; every copy of it has the same.
         request: u128,
     },
+    /// What was proposed together, in its order: sessions opened, and commands.
+    Batch(Vec<Content>),
 }
 
 /// Reads a record.
@@ -45,13 +48,21 @@ pub fn content(record: &Record) -> io::Result<Content> {
     types::content::<TokioRuntime>(record)
 }
 
-impl From<&Proposal> for Content {
-    fn from(proposal: &Proposal) -> Self {
-        match proposal.origin() {
-            Origin::Open { .. } => Content::Open,
-            Origin::Session { .. } | Origin::Once { .. } => {
-                Content::Command { request: proposal.request() }
-            }
+impl From<&Batch> for Content {
+    fn from(batch: &Batch) -> Self {
+        let mut contents: Vec<_> = batch.proposals().map(|proposal| of(&proposal)).collect();
+        match contents.len() {
+            1 => contents.remove(0),
+            _ => Content::Batch(contents),
+        }
+    }
+}
+
+fn of(proposal: &Proposal) -> Content {
+    match proposal.origin() {
+        Origin::Open { .. } => Content::Open,
+        Origin::Session { .. } | Origin::Once { .. } => {
+            Content::Command { request: proposal.request() }
         }
     }
 }

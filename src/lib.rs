@@ -48,6 +48,7 @@
 
 mod admission;
 mod applier;
+mod batch;
 mod builder;
 mod client;
 mod codec;

@@ -11,7 +11,10 @@
 //! Does not: interpret time. Wall time is for people to read; nothing is decided by it.
 
 use std::{
-    fmt, io,
+    fmt,
+    future::poll_fn,
+    io, mem,
+    task::Poll,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -72,6 +75,19 @@ impl Runtime for TokioRuntime {
 /// Runs a task nobody waits for: it ends by itself, or with the runtime.
 pub(crate) fn spawn<R: Runtime>(task: impl Future<Output = ()> + OptionalSend + 'static) {
     drop(R::spawn(task));
+}
+
+/// Lets the other tasks that are ready run first.
+pub(crate) async fn yield_now() {
+    let mut yielded = false;
+    poll_fn(|context| {
+        if mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Measures how long something took, on the real monotonic clock: for metrics of the real disk

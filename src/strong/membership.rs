@@ -22,7 +22,7 @@ use openraft::{
     errors::{ChangeMembershipError, ClientWriteError, RaftError},
 };
 
-use super::{Leader, Strong, Types, types::from_raft, write_error};
+use super::{Leader, Strong, Types, types::from_raft};
 use crate::{
     codec,
     error::Error,
@@ -232,7 +232,7 @@ impl<R: Runtime> Strong<R> {
                 Ok(Err(error)) if is_busy(&error) && self.pause(deadline).await => {}
                 Ok(Ok(_)) => return Ok(()),
                 Ok(Err(error)) => {
-                    let reason = format!("the change may be half done: {}", write_error(error));
+                    let reason = format!("the change may be half done: {error}");
                     return Err(Error::Unknown(reason));
                 }
                 Err(_elapsed) => {

@@ -5,8 +5,8 @@
 //! In: proposals and queries, of this process and of others. Out: outcomes and answers.
 //!
 //! Walk of a write: `Handle` encodes it -> [`Strong::write`] numbers it -> [`Strong::route`]
-//! decides whether this node leads -> [`Strong::propose`] admits it and hands it to openraft ->
-//! `log` makes it durable, `network` sends it -> `state` applies it and answers.
+//! decides whether this node leads -> [`Strong::propose`] admits it -> `propose` hands it to openraft with what
+//! else waits -> `log` makes it durable, `network` sends it -> `state` applies it and answers.
 //!
 //! Invariants
 //! - An outcome is returned only after the entry was committed and applied here.
@@ -21,6 +21,7 @@ mod log;
 mod membership;
 mod network;
 pub(crate) mod observe;
+pub(crate) mod propose;
 mod read;
 #[cfg(test)]
 mod restore;
@@ -29,6 +30,7 @@ mod settings;
 mod state;
 #[cfg(test)]
 mod suite;
+mod together;
 pub(crate) mod types;
 
 use std::{
@@ -43,11 +45,12 @@ use std::{
 use bytes::Bytes;
 use openraft::{
     async_runtime::{Instant, watch::WatchReceiver},
-    errors::{ClientWriteError, ForwardToLeader, RaftError},
+    errors::ForwardToLeader,
 };
 
 use tracing::Instrument;
 
+use self::propose::Proposals;
 pub(crate) use self::{
     log::Log,
     network::Networks,
@@ -93,6 +96,7 @@ pub(crate) struct Strong<R: Runtime> {
     inbox: Inbox,
     slot: SessionSlot,
     hashes: Arc<Hashes>,
+    proposals: Arc<Proposals>,
     closing: AtomicBool,
 }
 
@@ -116,6 +120,7 @@ impl<R: Runtime> Strong<R> {
         let (admission, own) = (Admission::new(&config), Admission::new(&config));
         let inbox = Inbox::new(snapshots);
         let slot = SessionSlot::default();
+        let proposals = Arc::default();
         let closing = AtomicBool::new(false);
         Self {
             identity,
@@ -129,6 +134,7 @@ impl<R: Runtime> Strong<R> {
             inbox,
             slot,
             hashes,
+            proposals,
             closing,
         }
     }
@@ -138,6 +144,7 @@ impl<R: Runtime> Strong<R> {
         self.closing.store(true, Ordering::Relaxed);
         self.transport.close();
         self.hashes.wake();
+        self.proposals.wake();
     }
 
     /// Stops everything and lets go of the disk.
@@ -182,37 +189,6 @@ impl<R: Runtime> Strong<R> {
             Ok(()) => Ok(()),
             Err(fatal) => Err(Error::Stopped(fatal.to_string())),
         }
-    }
-
-    /// Proposes here. Needs leadership.
-    async fn propose(&self, proposal: Proposal, deadline: R::Instant) -> Result<Outcome, Error> {
-        let (proposal, _permit) = self.admission.take_on(proposal, self.accepts)?;
-        if R::Instant::now() >= deadline {
-            metrics::counter!("sixbells_shed_total", "reason" => "expired").increment(1);
-            return Err(Error::Overloaded("the deadline passed before it was proposed".into()));
-        }
-        metrics::counter!("sixbells_raft_proposals_total").increment(1);
-        let request = proposal.request();
-        let began = R::Instant::now();
-        let result = R::timeout_at(deadline, self.raft.client_write(proposal)).await;
-        let took = (R::Instant::now() - began).as_secs_f64();
-        metrics::histogram!("sixbells_raft_commit_duration_seconds").record(took);
-        let outcome = match result {
-            Ok(Ok(written)) => {
-                let (node, id) = (self.identity.node, types::from_raft::<R>(&written.log_id));
-                let request = format_args!("{request:032x}");
-                tracing::debug!(node, %request, term = id.term, index = id.index, "committed");
-                Ok(written.response().clone())
-            }
-            Ok(Err(error)) => Err(write_error(error)),
-            Err(_elapsed) => Err(Error::Unknown("no majority answered in time".into())),
-        };
-        if let Err(error) = &outcome {
-            let reason = if error.is_definite() { "refused" } else { "unknown" };
-            metrics::counter!("sixbells_raft_proposals_failed_total", "reason" => reason)
-                .increment(1);
-        }
-        outcome
     }
 
     /// Proposes where the leader is: here, or one hop away.
@@ -330,23 +306,6 @@ impl<R: Runtime> Strong<R> {
             },
             None => Leader::Unknown,
         }
-    }
-}
-
-/// What an error of openraft's says about a write.
-fn write_error<R: Runtime>(error: RaftError<Types<R>, ClientWriteError<Types<R>>>) -> Error {
-    match error {
-        RaftError::APIError(ClientWriteError::ForwardToLeader(forward)) => not_leader(forward),
-        RaftError::APIError(ClientWriteError::LogEntryDiscarded(_)) => {
-            Error::Unknown("leadership was lost after the entry was logged".into())
-        }
-        RaftError::APIError(ClientWriteError::ChangeMembershipError(error)) => {
-            Error::Refused(error.to_string())
-        }
-        RaftError::APIError(ClientWriteError::PreconditionFailed(error)) => {
-            Error::Refused(error.to_string())
-        }
-        RaftError::Fatal(fatal) => Error::Stopped(fatal.to_string()),
     }
 }
 

@@ -48,10 +48,20 @@ impl<R: Runtime> Strong<R> {
         query: &[u8],
         deadline: R::Instant,
     ) -> Result<Bytes, Error> {
-        if !planted(Bug::LocalRead) {
-            self.barrier(request, deadline).await?;
-        }
+        self.ready_to_answer(request, deadline).await?;
         self.state.query(query)
+    }
+
+    /// Waits until the state holds every write acknowledged before this was called.
+    pub(super) async fn ready_to_answer(
+        &self,
+        request: RequestId,
+        deadline: R::Instant,
+    ) -> Result<(), Error> {
+        if planted(Bug::LocalRead) {
+            return Ok(());
+        }
+        self.barrier(request, deadline).await
     }
 
     /// Makes sure that this node leads, and returns what a read has to wait for.

@@ -10,24 +10,24 @@
 //!
 //! Does not: trust a body. What cannot be decoded is refused.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::ready, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use openraft::{alias::VoteOf, async_runtime::Instant};
 use serde::de::DeserializeOwned;
 use tracing::Instrument;
 
-use super::{Strong, state::to_snapshot, types::Types};
+use super::{Strong, propose, state::to_snapshot, types::Types};
 use crate::{
     applier::Outcome,
-    codec,
+    codec::{self, CodecError},
     error::Error,
     mode::Mode,
     proposal::{Proposal, RequestId},
     rpc::{self, Chunk, Probe},
     runtime::Runtime,
     transfer::SnapshotReply,
-    transport::{BoxFuture, Kind, Message, Service},
+    transport::{BoxFuture, Kind, Message, Request, Service},
 };
 
 /// Serves the requests of others. The node holds the engine; this may outlive it for a moment.
@@ -45,18 +45,27 @@ impl<R: Runtime> Service for Server<R> {
         );
         Box::pin(async move { strong.answer(request, deadline).await }.instrument(span))
     }
+
+    fn serve_together(&self, requests: Vec<Request>) -> BoxFuture<'static, ()> {
+        let strong = self.0.clone();
+        let Some(kind) = requests.first().map(|first| first.message.kind) else {
+            return Box::pin(ready(()));
+        };
+        let (node, count) = (strong.identity.node, requests.len());
+        let span = tracing::debug_span!("serve", node, ?kind, count);
+        let served = async move { strong.answer_together(kind, requests).await };
+        Box::pin(served.instrument(span))
+    }
 }
 
 impl<R: Runtime> Strong<R> {
-    async fn answer(&self, request: Message, deadline: R::Instant) -> Message {
+    pub(super) async fn answer(&self, request: Message, deadline: R::Instant) -> Message {
         let Message { kind, request: id, body } = request;
         match kind {
             Kind::Propose => {
-                // A copy, for the log keeps it: what was read lies in a buffer that is many times as large
-                // as a small command, and would stay with it.
-                let outcome = match Proposal::from_bytes(Bytes::copy_from_slice(&body)) {
+                let outcome = match Proposal::from_bytes(body) {
                     Ok(proposal) => self.propose_for_another(proposal, deadline).await,
-                    Err(e) => Err(Error::Refused(e.to_string())),
+                    Err(e) => Err(refused(e)),
                 };
                 rpc::reply(id, &outcome)
             }
@@ -93,10 +102,7 @@ impl<R: Runtime> Strong<R> {
         deadline: R::Instant,
     ) -> Result<Outcome, Error> {
         self.works().map_err(not_me)?;
-        self.propose(proposal, deadline).await.map_err(|error| match error {
-            Error::Stopped(reason) => Error::Unknown(format!("the leader stopped: {reason}")),
-            error => error,
-        })
+        self.propose(proposal, deadline).await.map_err(propose::for_another)
     }
 
     async fn read_for_client(
@@ -164,7 +170,7 @@ impl<R: Runtime> Strong<R> {
 }
 
 /// What a node that has stopped answers before it has done anything: definite, ask somebody else.
-fn not_me(error: Error) -> Error {
+pub(super) fn not_me(error: Error) -> Error {
     match error {
         Error::Stopped(_) => Error::NotLeader { leader: None },
         error => error,
@@ -172,7 +178,12 @@ fn not_me(error: Error) -> Error {
 }
 
 fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
-    codec::decode(body).map_err(|e| Error::Refused(e.to_string()))
+    codec::decode(body).map_err(refused)
+}
+
+/// What cannot be read is not carried out.
+pub(super) fn refused(error: CodecError) -> Error {
+    Error::Refused(error.to_string())
 }
 
 fn stopped(error: impl std::fmt::Display) -> Error {

@@ -36,12 +36,12 @@ use super::{
 };
 use crate::{
     applier::{Applier, Outcome},
+    batch::{Batch, position},
     codec,
     error::Error,
     hashes::Hashes,
     machine::Machine,
     plant::{Bug, planted},
-    proposal::Proposal,
     runtime::Runtime,
     storage::{LogId, LogStore, SnapshotFile, SnapshotMeta, Snapshots},
 };
@@ -154,27 +154,32 @@ impl<R: Runtime> State<R> {
         self.retired.contains(&node)
     }
 
-    fn apply(&mut self, id: LogId, payload: Payload) -> io::Result<Outcome> {
+    fn apply(&mut self, id: LogId, payload: Payload) -> io::Result<Vec<Outcome>> {
         let last = self.applied;
         assert!(last < Some(id), "no entry is applied twice: {id} comes after {last:?}");
-        let outcome = match payload {
-            EntryPayload::Blank => Outcome::Nothing,
-            EntryPayload::Normal(proposal) => {
-                let request = proposal.request();
-                tracing::trace!(request = format_args!("{request:032x}"), %id, "apply");
-                self.applier.apply(id.index, &proposal)?
-            }
+        let outcomes = match payload {
+            EntryPayload::Blank => Vec::new(),
+            EntryPayload::Normal(batch) => self.apply_batch(id, &batch)?,
             EntryPayload::Membership(membership) => {
                 let left = self.membership.nodes().map(|(node, _)| *node);
                 let left = left.filter(|node| membership.get_node(node).is_none());
                 self.retired.extend(left.collect::<Vec<_>>());
                 self.membership =
                     StoredMembershipOf::<Types<R>>::new(Some(to_raft::<R>(id)), membership);
-                Outcome::Nothing
+                Vec::new()
             }
         };
         self.applied = Some(id);
-        Ok(outcome)
+        Ok(outcomes)
+    }
+
+    fn apply_batch(&mut self, id: LogId, batch: &Batch) -> io::Result<Vec<Outcome>> {
+        let each = batch.proposals().enumerate().map(|(nth, proposal)| {
+            let request = proposal.request();
+            tracing::trace!(request = format_args!("{request:032x}"), %id, nth, "apply");
+            Ok(self.applier.apply(position(id.index, nth), &proposal)?)
+        });
+        each.collect()
     }
 
     fn capture(&self) -> Self {
@@ -213,7 +218,7 @@ impl<R: Runtime> State<R> {
     }
 }
 
-type Payload = EntryPayload<Proposal, u64, crate::status::Member>;
+type Payload = EntryPayload<Batch, u64, crate::status::Member>;
 
 /// openraft's state machine and snapshot builder. Clones share the state.
 pub(crate) struct StateMachineStore<R: Runtime> {
@@ -312,15 +317,19 @@ impl<R: Runtime> RaftStateMachine<Types<R>> for StateMachineStore<R> {
     {
         while let Some((entry, responder)) = entries.try_next().await? {
             let id = from_raft::<R>(&entry.log_id);
-            let (outcome, hashed) = self.state.change(|state| {
-                let outcome = state.apply(id, entry.payload)?;
-                Ok((outcome, self.hashes.due(id.index).then(|| state.applier.capture())))
+            let applied = self.state.change(|state| {
+                let outcomes = state.apply(id, entry.payload)?;
+                Ok((outcomes, self.hashes.due(id.index).then(|| state.applier.capture())))
+            });
+            let (outcomes, hashed) = applied.inspect_err(|error| {
+                // Half of an entry may be in it.
+                self.state.fail(format!("log entry {id}: {error}"));
             })?;
             if let Some(state) = hashed {
                 self.hashes.hash::<R>(id.index, state);
             }
             if let Some(responder) = responder {
-                responder.send(outcome);
+                responder.send(outcomes);
             }
         }
         Ok(())

@@ -13,15 +13,16 @@ use bytes::Bytes;
 use openraft::{
     EntryPayload,
     alias::{CommittedLeaderIdOf, EntryOf, LogIdOf, StoredMembershipOf, VoteOf},
-    impls::{BoxedErrorSource, InlineBatch, ProgressResponder, leader_id_std},
+    impls::{BoxedErrorSource, InlineBatch, leader_id_std},
     vote::RaftLeaderId,
 };
 
+use super::propose::Callback;
 use crate::{
     applier::Outcome,
+    batch::Batch,
     codec::{self, CodecError, FORMAT},
     inspect::Content,
-    proposal::Proposal,
     runtime::Runtime,
     status::Member,
     storage::{LogId, Record, Vote},
@@ -31,17 +32,17 @@ use crate::{
 pub(crate) struct Types<R>(PhantomData<fn() -> R>);
 
 impl<R: Runtime> openraft::RaftTypeConfig for Types<R> {
-    type D = Proposal;
-    type R = Outcome;
+    type D = Batch;
+    type R = Vec<Outcome>;
     type NodeId = u64;
     type Node = Member;
     type Term = u64;
     type LeaderId = leader_id_std::LeaderId<u64, u64>;
     type Vote = openraft::impls::Vote<Self::LeaderId>;
-    type Payload = EntryPayload<Proposal, u64, Member>;
+    type Payload = EntryPayload<Batch, u64, Member>;
     type Entry = openraft::Entry<<Self::LeaderId as RaftLeaderId>::Committed, Self::Payload>;
     type Responder<T>
-        = ProgressResponder<Self, T>
+        = Callback<T>
     where
         T: openraft::OptionalSend + 'static;
     type Batch<T>
@@ -108,14 +109,14 @@ pub(super) fn vote_to_raft<R: Runtime>(vote: Vote) -> VoteOf<Types<R>> {
     raft
 }
 
-/// Second byte of the records that are not proposals, whose second byte is their kind.
+/// Second byte of the records that hold no proposal; that of a batch is below.
 const BLANK: u8 = 16;
 const MEMBERSHIP: u8 = 17;
 
-/// A log record. A proposal's bytes are shared, not copied.
+/// A log record. A batch's bytes are shared, not copied.
 pub(super) fn to_record<R: Runtime>(entry: EntryOf<Types<R>>) -> Record {
     let payload = match entry.payload {
-        EntryPayload::Normal(proposal) => proposal.bytes().clone(),
+        EntryPayload::Normal(batch) => batch.bytes().clone(),
         EntryPayload::Blank => Bytes::from_static(&[FORMAT, BLANK]),
         EntryPayload::Membership(membership) => {
             let mut bytes = vec![FORMAT, MEMBERSHIP];
@@ -132,7 +133,7 @@ pub(super) fn to_entry<R: Runtime>(record: Record) -> io::Result<EntryOf<Types<R
     let payload = match payload.get(..2) {
         Some([FORMAT, BLANK]) => EntryPayload::Blank,
         Some([FORMAT, MEMBERSHIP]) => EntryPayload::Membership(codec::decode(&payload[2..])?),
-        _ => EntryPayload::Normal(Proposal::from_bytes(payload).map_err(|e: CodecError| {
+        _ => EntryPayload::Normal(Batch::from_bytes(payload).map_err(|e: CodecError| {
             io::Error::new(io::ErrorKind::InvalidData, format!("log entry {id}: {e}"))
         })?),
     };
@@ -146,7 +147,7 @@ pub(crate) fn content<R: Runtime>(record: &Record) -> io::Result<Content> {
         EntryPayload::Membership(membership) => {
             Content::Membership { voters: membership.get_joint_config().clone() }
         }
-        EntryPayload::Normal(proposal) => Content::from(&proposal),
+        EntryPayload::Normal(batch) => Content::from(&batch),
     })
 }
 
@@ -165,7 +166,10 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
-    use crate::{proposal::Origin, runtime::TokioRuntime};
+    use crate::{
+        proposal::{Origin, Proposal},
+        runtime::TokioRuntime,
+    };
 
     type C = Types<TokioRuntime>;
     type Payload = <C as openraft::RaftTypeConfig>::Payload;
@@ -181,11 +185,15 @@ mod tests {
         assert_eq!(said(Payload::Blank), Content::Blank);
 
         let open = Proposal::new(8, Origin::Open { sessions_max: 1 }, b"");
-        assert_eq!(said(Payload::Normal(open)), Content::Open);
+        let one = |proposal| Payload::Normal(Batch::of(&[&proposal]));
+        assert_eq!(said(one(open.clone())), Content::Open);
         let session = Origin::Session { session: 1, sequence: 2, floor: 0 };
         for origin in [session, Origin::Once { key: b"k", keys_max: 1 }] {
             let command = Proposal::new(9, origin, b"command");
-            assert_eq!(said(Payload::Normal(command)), Content::Command { request: 9 });
+            assert_eq!(said(one(command.clone())), Content::Command { request: 9 });
+            let both = Batch::of(&[&open, &command]);
+            let contents = vec![Content::Open, Content::Command { request: 9 }];
+            assert_eq!(said(Payload::Normal(both)), Content::Batch(contents));
         }
 
         let voters = vec![BTreeSet::from([1, 2, 3]), BTreeSet::from([2, 3, 4])];

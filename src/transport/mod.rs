@@ -22,6 +22,7 @@ pub mod wire;
 use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 
 use crate::error::StartError;
 pub use wire::Kind;
@@ -99,6 +100,35 @@ impl fmt::Display for Peer {
 pub trait Service: Send + Sync + 'static {
     /// Serves one request; nobody waits for it longer than `remaining`.
     fn serve(&self, request: Message, remaining: Duration) -> BoxFuture<'static, Message>;
+
+    /// Serves requests of one kind that arrived together, in any order, each as [`serve`](Self::serve) would, and
+    /// answers each as soon as it can. Here is where a service saves what it can do once for all of them.
+    fn serve_together(&self, requests: Vec<Request>) -> BoxFuture<'static, ()> {
+        let served = requests.into_iter().map(|request| {
+            let (message, answer) = (request.message, request.answer);
+            let served = self.serve(message, request.remaining);
+            async move { answer(served.await) }
+        });
+        let served = join_all(served);
+        Box::pin(async move { drop(served.await) })
+    }
+}
+
+/// A request, and the way its reply takes.
+pub struct Request {
+    /// What is asked.
+    pub message: Message,
+    /// Nobody waits for the reply longer than this.
+    pub remaining: Duration,
+    /// Takes the reply. Dropped, there is none.
+    pub answer: Box<dyn FnOnce(Message) + Send>,
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { message, remaining, .. } = self;
+        f.debug_struct("Request").field("message", message).field("remaining", remaining).finish()
+    }
 }
 
 /// The door to the network.

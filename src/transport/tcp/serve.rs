@@ -1,7 +1,8 @@
 //! The serving side: accepts connections and runs their requests.
 //!
 //! Owns the accept loop and, per connection, one task that reads requests and writes replies, plus
-//! one task per request being served.
+//! one task per request being served. Requests of clients that are of one kind and were read at once share a
+//! task, so that a service can do once for all of them what it has to do for each.
 //!
 //! In: connections. Out: requests for the [`Service`], and its replies.
 //!
@@ -16,7 +17,7 @@
 //!
 //! Does not: interpret requests.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{mem, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -34,7 +35,7 @@ use super::{
 use crate::{
     runtime::{AsyncRuntime, Instant as _, TokioRuntime},
     transport::{
-        Lane, Message, Service,
+        Lane, Message, Request, Service,
         wire::{self, FRAME_BYTES_MAX, Frame, HEADER_BYTES, HELLO_BYTES_MAX},
     },
 };
@@ -50,6 +51,10 @@ const SLOT_BYTES: usize = 1 << 14;
 /// whatever the node does with requests.
 const CLIENT_REQUESTS_MAX: usize = 1 << 16;
 
+/// Requests that are served together, and bytes of body after which there are no more: one task works on them.
+const TOGETHER_MAX: usize = 128;
+const TOGETHER_BYTES_MAX: usize = 1 << 16;
+
 /// A connection on which nothing happens for longer is closed: twice as long as callers keep one.
 const IDLE_MAX: Duration = Duration::from_secs(10 * 60);
 
@@ -58,6 +63,8 @@ const REFUSALS_MAX: usize = 64;
 
 /// Pause after the system could not accept, for example for lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+type Instant = <TokioRuntime as AsyncRuntime>::Instant;
 
 pub(super) struct Limits {
     pub(super) connections: usize,
@@ -90,6 +97,13 @@ struct Reply {
     message: Message,
     /// Given back once the reply is written.
     slots: OwnedSemaphorePermit,
+}
+
+/// Requests that were read at once and are to be served together.
+struct Group {
+    arrived: Instant,
+    requests: Vec<Request>,
+    bytes: usize,
 }
 
 /// Counts a connection in the gauge.
@@ -224,9 +238,7 @@ impl Server {
         R: AsyncRead + Unpin + Send,
     {
         loop {
-            while let Some(frame) = reader.buffered()? {
-                self.begin(connection, frame).await?;
-            }
+            self.begin_buffered(connection, reader).await?;
             match TokioRuntime::timeout(IDLE_MAX, reader.fill()).await {
                 Ok(filled) => filled?,
                 Err(_) if connection.slots.available_permits() == SLOTS as usize => {
@@ -237,35 +249,114 @@ impl Server {
         }
     }
 
-    /// Begins to serve a request as soon as its connection and its lane allow.
-    async fn begin(self: &Arc<Self>, connection: &Connection, frame: Frame) -> Result<(), Ended> {
-        let Frame { call, remaining, message } = frame;
-        let arrived = <TokioRuntime as AsyncRuntime>::Instant::now();
-        let weight = u32::try_from(message.body.len() / SLOT_BYTES + 1).unwrap_or(SLOTS).min(SLOTS);
-        let slots = Arc::clone(&connection.slots).acquire_many_owned(weight).await;
-        let Ok(slots) = slots else { return Err(Ended::Closed) };
-        let place = match connection.lane {
-            Lane::Control => None,
+    /// Begins to serve all requests that have arrived, each as soon as its connection and its lane allow.
+    async fn begin_buffered<R>(
+        self: &Arc<Self>,
+        connection: &Connection,
+        reader: &mut FrameReader<R>,
+    ) -> Result<(), Ended>
+    where
+        R: AsyncRead + Unpin + Send,
+    {
+        let mut group = Group { arrived: Instant::now(), requests: Vec::new(), bytes: 0 };
+        loop {
+            let frame = match reader.buffered() {
+                Ok(Some(frame)) => frame,
+                last => {
+                    self.begin(&mut group);
+                    return last.map(drop);
+                }
+            };
+            if connection.lane != Lane::Client || !group.takes(&frame.message) {
+                self.begin(&mut group);
+            }
+            let slots = match Arc::clone(&connection.slots).try_acquire_many_owned(weight(&frame)) {
+                Ok(slots) => slots,
+                Err(_none) => {
+                    // Those of the group are given back only once it is served.
+                    self.begin(&mut group);
+                    let slots = Arc::clone(&connection.slots).acquire_many_owned(weight(&frame));
+                    slots.await.map_err(|_closed| Ended::Closed)?
+                }
+            };
+            let place = self.place(connection, &mut group).await?;
+            group.add(frame, connection, slots, place);
+        }
+    }
+
+    /// Waits for the turn of a request in its lane.
+    async fn place(
+        self: &Arc<Self>,
+        connection: &Connection,
+        group: &mut Group,
+    ) -> Result<Option<OwnedSemaphorePermit>, Ended> {
+        match connection.lane {
+            Lane::Control => Ok(None),
             Lane::Log | Lane::Snapshot => {
                 let turn = connection.place.turn().await;
-                Some(turn.ok_or(Ended::Because("the caller has a newer connection"))?)
+                turn.map(Some).ok_or(Ended::Because("the caller has a newer connection"))
             }
-            Lane::Client => Arc::clone(&self.client_requests).acquire_owned().await.ok(),
-        };
-        let (service, replies) = (Arc::clone(&self.service), connection.replies.clone());
-        self.tasks.spawn(async move {
-            let remaining = remaining.saturating_sub(arrived.elapsed());
-            let message = service.serve(message, remaining).await;
+            Lane::Client => match Arc::clone(&self.client_requests).try_acquire_owned() {
+                Ok(place) => Ok(Some(place)),
+                Err(_none) => {
+                    self.begin(group);
+                    Ok(Arc::clone(&self.client_requests).acquire_owned().await.ok())
+                }
+            },
+        }
+    }
+
+    /// Begins to serve a group, and leaves an empty one.
+    fn begin(self: &Arc<Self>, group: &mut Group) {
+        let mut requests = mem::take(&mut group.requests);
+        group.bytes = 0;
+        let waited = group.arrived.elapsed();
+        for request in &mut requests {
+            request.remaining = request.remaining.saturating_sub(waited);
+        }
+        let service = Arc::clone(&self.service);
+        if requests.len() > 1 {
+            self.tasks.spawn(async move { service.serve_together(requests).await });
+        } else if let Some(Request { message, remaining, answer }) = requests.pop() {
+            self.tasks.spawn(async move { answer(service.serve(message, remaining).await) });
+        }
+    }
+}
+
+impl Group {
+    fn takes(&self, message: &Message) -> bool {
+        let like = self.requests.first().is_none_or(|first| first.message.kind == message.kind);
+        like && self.requests.len() < TOGETHER_MAX
+            && self.bytes + message.body.len() <= TOGETHER_BYTES_MAX
+    }
+
+    fn add(
+        &mut self,
+        frame: Frame,
+        connection: &Connection,
+        slots: OwnedSemaphorePermit,
+        place: Option<OwnedSemaphorePermit>,
+    ) {
+        let Frame { call, remaining, message } = frame;
+        let replies = connection.replies.clone();
+        let answer = move |message: Message| {
             drop(place);
             if message.body.len() + HEADER_BYTES > FRAME_BYTES_MAX {
                 tracing::error!(bytes = message.body.len(), "a reply is too long to be sent");
                 return;
             }
-            // The connection may be gone: its caller has been told that the request is lost.
-            drop(replies.send(Reply { call, message, slots }).await);
-        });
-        Ok(())
+            // There is room, for each reply has a slot. But the connection may be gone: its caller has been
+            // told that the request is lost.
+            drop(replies.try_send(Reply { call, message, slots }));
+        };
+        self.bytes += message.body.len();
+        self.requests.push(Request { message, remaining, answer: Box::new(answer) });
     }
+}
+
+/// The slots that a request takes.
+fn weight(frame: &Frame) -> u32 {
+    u32::try_from(frame.message.body.len() / SLOT_BYTES + 1).unwrap_or(SLOTS).min(SLOTS)
 }
 
 /// Writes replies as they come, all that wait at once.
