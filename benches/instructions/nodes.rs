@@ -183,7 +183,7 @@ pub(crate) fn replay() -> anyhow::Result<()> {
         Ok::<_, Error>(())
     })?;
     let applied = before.applied();
-    ensure!(applied >= WRITES, "only {applied} entries to apply");
+    ensure!(applied >= WRITES / AT_ONCE, "only {applied} entries to apply");
     let (log, network) = (before.log.crash(), MemoryNetwork::default());
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let mut started = None;
