@@ -313,7 +313,7 @@ impl Limits {
             sessions_max: one_of(rng, &[3, 8, 1_000]),
             keys_max: one_of(rng, &[50, 1_000]),
             append_entries_max: one_of(rng, &[1, 8, 4_096]),
-            snapshot_chunk_bytes: usize::try_from(one_of(rng, &[64, 1_024, 1 << 20]))
+            snapshot_chunk_bytes: usize::try_from(one_of(rng, &[256, 1_024, 1 << 20]))
                 .unwrap_or(1_024),
             in_flight_max: usize::try_from(one_of(rng, &[2, 64, 4_096])).unwrap_or(64),
         }

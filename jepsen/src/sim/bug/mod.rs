@@ -118,6 +118,12 @@ fn busy(plan: &mut Plan) {
     plan.clients = 6;
 }
 
+/// A command now and then, so that what a cut off leader logged is not overwritten at once.
+fn now_and_then(plan: &mut Plan) {
+    busy(plan);
+    plan.think = Duration::from_millis(400);
+}
+
 fn slow_syncs(plan: &mut Plan) {
     busy(plan);
     plan.sync = Duration::from_millis(5)..Duration::from_millis(60);
@@ -139,7 +145,7 @@ bugs! { OUTSIDE Strong:
         &[Kind::DiskFull, Kind::Power, Kind::Kill], busy,
         "a write that found no room is reported as done";
     "truncate-forgets" Bug::Log(LogBug::TruncateForgets), 300, &[3, 5],
-        &[Kind::Partition, Kind::Power, Kind::Kill, Kind::Blackout], busy,
+        &[Kind::Partition, Kind::Power, Kind::Kill, Kind::Blackout], now_and_then,
         "a truncated suffix is there again after a restart";
     "nondeterministic-apply" Bug::NondeterministicApply, 10, &[3], &[Kind::Kill], busy,
         "one node applies a command otherwise";
