@@ -30,7 +30,7 @@ use crate::{
     machine::{StateMachine, Typed},
     node::{Held, Node},
     recovery,
-    runtime::{self, Runtime, TokioRuntime},
+    runtime::{self, Runtime, Threads, TokioRuntime},
     storage::{Disk, Identity, LogEngine, LogStore, OsDisk, open_log},
     strong::{Log, Networks, Raft, Server, StateMachineStore, Strong, observe, raft_config},
     transport::{
@@ -138,7 +138,8 @@ impl<S: StateMachine> Builder<S> {
         self
     }
 
-    /// Starts a node in strong mode on the real disk, network and clock. Needs a tokio runtime.
+    /// Starts a node in strong mode on the real disk, network and clock, and on threads of its own. Needs a tokio
+    /// runtime to be called on.
     ///
     /// Returns once the node listens; writes wait for the first leader by themselves.
     ///
@@ -146,12 +147,13 @@ impl<S: StateMachine> Builder<S> {
     /// [`StartError`] says what is wrong; nothing was served.
     pub async fn start(self) -> Result<Node<S>, StartError> {
         self.config.check()?;
-        let dir = self.data_dir.clone().ok_or_else(|| missing("no data_dir is set"))?;
-        let transport = self.tcp()?;
-        let engine = self.strong_engine();
-        let wanted = self.identity::<TokioRuntime>(engine.to_string());
-        let (disk, log) = open_disk(engine, dir, wanted).await?;
-        self.start_with::<TokioRuntime>(Doors { disk, log, transport }).await
+        let threads = Threads::start(self.config.threads)?;
+        let started = threads.run(async move {
+            let engine = self.strong_engine();
+            let doors = self.doors(engine, engine.to_string()).await?;
+            self.start_with::<TokioRuntime>(doors).await
+        });
+        Ok(started.await?.on(threads))
     }
 
     /// Starts a node in strong mode on the doors given.
@@ -228,6 +230,15 @@ impl<S: StateMachine> Builder<S> {
         Identity { cluster: self.cluster.clone(), node: self.id, disk, engine }
     }
 
+    /// The real doors of a node whose log is called so in its identity.
+    async fn doors(&self, engine: LogEngine, name: String) -> Result<Doors, StartError> {
+        let dir = self.data_dir.clone().ok_or_else(|| missing("no data_dir is set"))?;
+        let transport = self.tcp()?;
+        let wanted = self.identity::<TokioRuntime>(name);
+        let (disk, log) = open_disk(engine, dir, wanted).await?;
+        Ok(Doors { disk, log, transport })
+    }
+
     /// What makes the real network door.
     fn tcp(&self) -> Result<MakeTransport, StartError> {
         let listen = self.listen.clone().or_else(|| self.peers.get(&self.id).cloned());
@@ -247,7 +258,8 @@ impl<S: StateMachine> Builder<S> {
         }))
     }
 
-    /// Starts a node in eventual mode on the real disk, network and clock. Needs a tokio runtime.
+    /// Starts a node in eventual mode on the real disk, network and clock, and on threads of its own. Needs a
+    /// tokio runtime to be called on.
     ///
     /// The members are the [`peers`](Self::peers), all of them, this node included, and each must have
     /// the same. On its first start a node accepts nothing before it has heard of every other. To
@@ -258,12 +270,13 @@ impl<S: StateMachine> Builder<S> {
     /// [`StartError`] says what is wrong; nothing was served.
     pub async fn start_eventual(self) -> Result<EventualNode<S>, StartError> {
         self.config.check()?;
-        let dir = self.data_dir.clone().ok_or_else(|| missing("no data_dir is set"))?;
-        let transport = self.tcp()?;
-        let engine = self.eventual_engine();
-        let wanted = self.identity::<TokioRuntime>(eventual_name(engine));
-        let (disk, log) = open_disk(engine, dir, wanted).await?;
-        self.start_eventual_with::<TokioRuntime>(Doors { disk, log, transport }).await
+        let threads = Threads::start(self.config.threads)?;
+        let started = threads.run(async move {
+            let engine = self.eventual_engine();
+            let doors = self.doors(engine, eventual_name(engine)).await?;
+            self.start_eventual_with::<TokioRuntime>(doors).await
+        });
+        Ok(started.await?.on(threads))
     }
 
     /// Starts a node in eventual mode on the doors given.

@@ -16,6 +16,13 @@ use crate::error::StartError;
 /// that sync within a few milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
+    /// Threads on which a node works, beside those that write its log. Default 1.
+    ///
+    /// They are the node's own, so that nothing that blocks in your program makes it miss a heartbeat. One of
+    /// them carries some 100,000 writes a second, and wakes up less often than two. More are for machines
+    /// with many cores whose `apply` and `query` take long.
+    pub threads: usize,
+
     /// How often a leader lets its followers know that it lives. Default 100 ms.
     ///
     /// At most a third of `election_timeout.start`. Smaller costs messages; larger makes failover
@@ -121,6 +128,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            threads: 1,
             heartbeat: Duration::from_millis(100),
             election_timeout: Duration::from_millis(300)..Duration::from_millis(500),
             request_timeout: Duration::from_secs(5),
@@ -159,6 +167,7 @@ impl Config {
     pub fn check(&self) -> Result<(), StartError> {
         let Range { start, end } = self.election_timeout;
         let rules = [
+            ((1..=1_024).contains(&self.threads), "threads is not within 1 and 1,024"),
             (self.heartbeat >= Duration::from_millis(1), "heartbeat is under 1 ms"),
             (
                 [self.heartbeat, end, self.request_timeout, self.append_timeout]

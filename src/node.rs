@@ -22,7 +22,7 @@ use crate::{
     handle::Handle,
     machine::StateMachine,
     rpc::Admin,
-    runtime::{Instant, Runtime},
+    runtime::{Instant, Runtime, Threads},
     status::Status,
     storage::{Disk, LogStore},
     strong::{Strong, observe},
@@ -117,6 +117,8 @@ impl<R: Runtime> Control for Running<R> {
 pub struct Node<S> {
     handle: Handle<S>,
     control: Arc<dyn Control>,
+    /// Its own, unless it was started with doors, and then on a runtime, that are somebody else's.
+    threads: Option<Threads>,
     machine: PhantomData<fn() -> S>,
 }
 
@@ -142,8 +144,15 @@ impl<S: StateMachine> Node<S> {
         Self {
             handle: Handle::new(strong.clone()),
             control: Arc::new(Running { strong, held }),
+            threads: None,
             machine: PhantomData,
         }
+    }
+
+    /// The same, living on these threads.
+    pub(crate) fn on(mut self, threads: Threads) -> Self {
+        self.threads = Some(threads);
+        self
     }
 
     /// Reads and writes through this node.

@@ -14,6 +14,8 @@ use std::{
     fmt,
     future::poll_fn,
     io, mem,
+    pin::pin,
+    sync::OnceLock,
     task::Poll,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -23,6 +25,8 @@ pub use openraft::async_runtime::{
 };
 pub use openraft::{OptionalSend, OptionalSync};
 use rand::RngExt;
+
+use crate::error::StartError;
 
 /// Production: tokio.
 pub type TokioRuntime = openraft::impls::TokioRuntime;
@@ -75,6 +79,49 @@ impl Runtime for TokioRuntime {
 /// Runs a task nobody waits for: it ends by itself, or with the runtime.
 pub(crate) fn spawn<R: Runtime>(task: impl Future<Output = ()> + OptionalSend + 'static) {
     drop(R::spawn(task));
+}
+
+/// Threads on which a node lives, apart from those of the program that it is a part of: a task of the program
+/// that blocks cannot make it miss a heartbeat. They end when this is dropped, and with them all that
+/// they run.
+pub(crate) struct Threads(Option<tokio::runtime::Runtime>);
+
+impl Threads {
+    pub(crate) fn start(count: usize) -> Result<Self, StartError> {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        let built = builder.worker_threads(count).thread_name("sixbells").enable_all().build();
+        Ok(Self(Some(built.map_err(|e| StartError::io("start threads", e))?)))
+    }
+
+    /// Runs `work` here, and on these threads all that it spawns, waits for or listens to.
+    pub(crate) async fn run<T>(&self, work: impl Future<Output = T>) -> T {
+        let runtime = self.0.as_ref().expect("invariant: it is there until it is dropped");
+        let mut work = pin!(work);
+        poll_fn(|context| {
+            let _entered = runtime.enter();
+            work.as_mut().poll(context)
+        })
+        .await
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        // Waits for nothing, for whoever drops a node may be a task.
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Spawns tasks of which nobody waits for the end, all of them where the first one was.
+#[derive(Debug, Default)]
+pub(crate) struct Spawner(OnceLock<tokio::runtime::Handle>);
+
+impl Spawner {
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        drop(self.0.get_or_init(tokio::runtime::Handle::current).spawn(task));
+    }
 }
 
 /// Lets the other tasks that are ready run first.

@@ -13,7 +13,11 @@ use bytes::Bytes;
 
 use super::{Eventual, EventualSession, EventualStatus, SessionEngine, Token};
 use crate::{
-    codec, error::Error, handle::Handle, machine::StateMachine, runtime::Runtime,
+    codec,
+    error::Error,
+    handle::Handle,
+    machine::StateMachine,
+    runtime::{Runtime, Threads},
     transport::BoxFuture,
 };
 
@@ -58,6 +62,8 @@ impl<R: Runtime> Control for Eventual<R> {
 pub struct EventualNode<S> {
     handle: Handle<S>,
     control: Arc<dyn Control>,
+    /// As a [`Node`](crate::Node)'s.
+    threads: Option<Threads>,
     machine: PhantomData<fn() -> S>,
 }
 
@@ -75,7 +81,14 @@ impl<S> Drop for EventualNode<S> {
 
 impl<S: StateMachine> EventualNode<S> {
     pub(crate) fn running<R: Runtime>(eventual: Arc<Eventual<R>>) -> Self {
-        Self { handle: Handle::new(eventual.clone()), control: eventual, machine: PhantomData }
+        let handle = Handle::new(eventual.clone());
+        Self { handle, control: eventual, threads: None, machine: PhantomData }
+    }
+
+    /// The same, living on these threads.
+    pub(crate) fn on(mut self, threads: Threads) -> Self {
+        self.threads = Some(threads);
+        self
     }
 
     /// Reads and writes through this node.

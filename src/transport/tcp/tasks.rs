@@ -19,7 +19,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-use crate::runtime::{self, TokioRuntime};
+use crate::runtime::Spawner;
 
 #[derive(Debug, Default)]
 pub(super) struct Tasks {
@@ -27,6 +27,8 @@ pub(super) struct Tasks {
     stopping: AtomicBool,
     stop: Notify,
     ended: Notify,
+    /// A node's tasks stay on its threads, also those that a caller elsewhere makes necessary.
+    spawner: Spawner,
 }
 
 /// Counts one task as alive.
@@ -36,7 +38,7 @@ impl Tasks {
     pub(super) fn spawn(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) {
         self.alive.fetch_add(1, SeqCst);
         let alive = Alive(Arc::clone(self));
-        runtime::spawn::<TokioRuntime>(async move {
+        self.spawner.spawn(async move {
             tokio::select! {
                 biased;
                 () = alive.0.stopped() => {}
