@@ -8,19 +8,18 @@
 //!
 //! Does not: order or delay anything.
 
-use tokio::sync::{Semaphore, SemaphorePermit};
-
 use crate::{
     config::Config,
     error::Error,
     machine::Accepts,
+    places::{Places, Taken},
     proposal::{Origin, Proposal},
 };
 
 #[derive(Debug)]
 pub(crate) struct Admission {
-    requests: Semaphore,
-    kib: Semaphore,
+    requests: Places,
+    kib: Places,
     command_bytes_max: usize,
     sessions_max: u64,
     keys_max: u64,
@@ -29,15 +28,15 @@ pub(crate) struct Admission {
 /// The place that an admitted request takes until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Permit<'a> {
-    _request: SemaphorePermit<'a>,
-    _kib: SemaphorePermit<'a>,
+    _request: Taken<'a>,
+    _kib: Taken<'a>,
 }
 
 impl Admission {
     pub(crate) fn new(config: &Config) -> Self {
         Self {
-            requests: Semaphore::new(config.in_flight_max.min(Semaphore::MAX_PERMITS)),
-            kib: Semaphore::new(kib(config.in_flight_bytes_max) as usize),
+            requests: Places::new(config.in_flight_max),
+            kib: Places::new(kib(config.in_flight_bytes_max)),
             command_bytes_max: config.command_bytes_max,
             sessions_max: config.sessions_max,
             keys_max: config.keys_max,
@@ -74,14 +73,14 @@ impl Admission {
             metrics::counter!("sixbells_shed_total", "reason" => what).increment(1);
             Error::Overloaded(format!("too many {what} under way"))
         };
-        let request = self.requests.try_acquire().map_err(|_full| full("requests"))?;
-        let kib = self.kib.try_acquire_many(kib(bytes)).map_err(|_full| full("bytes"))?;
+        let request = self.requests.take(1).ok_or_else(|| full("requests"))?;
+        let kib = self.kib.take(kib(bytes)).ok_or_else(|| full("bytes"))?;
         Ok(Permit { _request: request, _kib: kib })
     }
 }
 
-fn kib(bytes: usize) -> u32 {
-    u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX)
+fn kib(bytes: usize) -> usize {
+    bytes.div_ceil(1024)
 }
 
 #[cfg(test)]

@@ -61,6 +61,7 @@ pub mod inspect;
 mod machine;
 mod mode;
 mod node;
+mod places;
 #[doc(hidden)]
 pub mod plant;
 mod proposal;

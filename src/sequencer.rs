@@ -55,15 +55,18 @@ impl SessionSlot {
         open: impl Future<Output = Result<u64, Error>>,
     ) -> Result<Ticket, Error> {
         let mut current = self.current.lock().await;
-        if let Some(session) = &*current
-            && let Some(sequence) = session.sequencer().begin()
-        {
-            return Ok(Ticket { session: session.clone(), sequence });
+        if let Some(ticket) = current.as_ref().and_then(Session::ticket) {
+            return Ok(ticket);
         }
         let session = Arc::new(Session { id: open.await?, sequencer: Mutex::default() });
         let sequence = session.sequencer().begin().expect("invariant: a new session is not full");
         *current = Some(session.clone());
         Ok(Ticket { session, sequence })
+    }
+
+    /// A number for a new command, if there is one without waiting.
+    pub(crate) fn ticket_at_hand(&self) -> Option<Ticket> {
+        self.current.try_lock().ok()?.as_ref().and_then(Session::ticket)
     }
 
     /// The cluster does not know the ticket's session any more: the next ticket opens a new one.
@@ -76,6 +79,12 @@ impl SessionSlot {
 }
 
 impl Session {
+    /// A number for a new command, unless the session is full.
+    fn ticket(self: &Arc<Self>) -> Option<Ticket> {
+        let sequence = self.sequencer().begin()?;
+        Some(Ticket { session: self.clone(), sequence })
+    }
+
     fn sequencer(&self) -> MutexGuard<'_, Sequencer> {
         self.sequencer.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -90,9 +90,12 @@ impl Sessions {
                         false => Verdict::Expired,
                     };
                 };
-                self.by_use.remove(&session.used);
-                self.by_use.insert(at, id);
-                session.used = at;
+                // The one used last stays it: then there is nothing to move.
+                if self.by_use.get_max().is_none_or(|(_, last)| *last != id) {
+                    self.by_use.remove(&session.used);
+                    self.by_use.insert(at, id);
+                    session.used = at;
+                }
                 session.check(sequence, floor)
             }
             Origin::Once { key, .. } => match self.keys.get(key) {
@@ -144,7 +147,9 @@ impl Session {
     fn check(&mut self, sequence: u64, floor: u64) -> Verdict {
         if floor > self.floor {
             self.floor = floor;
-            self.responses = self.responses.split_off(&floor);
+            while self.responses.first_key_value().is_some_and(|(first, _)| *first < floor) {
+                self.responses.pop_first();
+            }
         }
         if sequence < self.floor && !planted(Bug::FloorIgnored) {
             return Verdict::Expired;

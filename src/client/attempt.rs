@@ -32,6 +32,11 @@ use crate::{
     transport::{CallError, Kind, Lane, Message, Peer},
 };
 
+/// Whoever listens there.
+pub(super) fn peer(addr: impl Into<String>) -> Peer {
+    Peer { addr: addr.into(), node: None, disk: None }
+}
+
 /// What is asked, as often as need be.
 pub(super) struct Request<'a, T> {
     pub(super) kind: Kind,
@@ -114,11 +119,12 @@ impl<R: Runtime> Remote<R> {
         let mut course = Course::new(request.aim);
         let mut backoff = Backoff::new(&self.config);
         while R::Instant::now() < deadline {
-            let addr = self.candidates().pick(&mut course, self.age());
-            let failure = match self.attempt(&addr, request, deadline).await {
+            let to = peer(self.candidates().pick(&mut course, self.age()));
+            let failure = match self.attempt(&to, request, deadline).await {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
+            let addr = to.addr;
             let id = request.id;
             tracing::debug!(request = format_args!("{id:032x}"), addr, ?failure, "attempt failed");
             let next = self.candidates().next(&mut course, &addr, &failure, self.age());
@@ -156,20 +162,19 @@ impl<R: Runtime> Remote<R> {
     /// One attempt at one address.
     pub(super) async fn attempt<T>(
         &self,
-        addr: &str,
+        to: &Peer,
         request: &Request<'_, T>,
         deadline: R::Instant,
     ) -> Result<T, Failure> {
-        let to = Peer { addr: addr.to_owned(), node: None, disk: None };
         let message = Message { kind: request.kind, request: request.id, body: (request.body)() };
         let remaining = deadline.saturating_duration_since(R::Instant::now());
         let timeout = remaining.min(self.config.attempt_timeout);
-        let reply = self.transport.call(&to, Lane::Client, message, timeout).await;
+        let reply = self.transport.call(to, Lane::Client, message, timeout).await;
         let answer = (request.answer)(&reply.map_err(Failure::Call)?).map_err(Failure::Answer)?;
         let mut candidates = self.candidates();
-        candidates.reached(addr);
+        candidates.reached(&to.addr);
         if request.kind == Kind::Propose || request.aim == Aim::Anyone {
-            candidates.preferred(addr);
+            candidates.preferred(&to.addr);
         }
         Ok(answer)
     }

@@ -54,7 +54,7 @@ pub(super) enum Aim {
 #[derive(Debug)]
 pub(super) struct Course {
     aim: Aim,
-    /// Asked in this round.
+    /// Asked in this round, in vain.
     asked: BTreeSet<String>,
     /// In the first round, an unreachable node costs no pause: the others were not asked yet.
     first_round: bool,
@@ -104,7 +104,6 @@ impl Candidates {
         let addr = self.unasked(course, now).or_else(longest_ago);
         let addr = addr.expect("invariant: there is an address").to_owned();
         self.breakers.dial(&addr, now);
-        course.asked.insert(addr.clone());
         addr
     }
 
@@ -153,6 +152,7 @@ impl Candidates {
         failure: &Failure,
         now: Duration,
     ) -> Next {
+        course.asked.insert(addr.to_owned());
         let error = match failure {
             Failure::Call(CallError::NotSent { .. }) => {
                 self.breakers.failed(addr, now);

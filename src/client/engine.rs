@@ -28,11 +28,9 @@ use std::{
 use bytes::Bytes;
 use futures_util::future::join_all;
 
-use tokio::sync::Semaphore;
-
 use super::{
     ClientConfig, RemoteEngine,
-    attempt::Request,
+    attempt::{Request, peer},
     candidates::{Aim, Candidates},
     retry::Budget,
 };
@@ -42,6 +40,7 @@ use crate::{
     eventual::{EventualStatus, Token},
     handle::Engine,
     mode::Mode,
+    places::Places,
     proposal::{Origin, Proposal, RequestId, request_id},
     rpc,
     runtime::{Instant, Runtime},
@@ -68,7 +67,7 @@ pub(super) struct Remote<R: Runtime> {
     pub(super) config: ClientConfig,
     born: R::Instant,
     pub(super) slot: SessionSlot,
-    in_flight: Semaphore,
+    in_flight: Places,
     /// In eventual mode, up to when this client was answered.
     clock: Mutex<Token>,
     candidates: Mutex<Candidates>,
@@ -85,7 +84,7 @@ impl<R: Runtime> Remote<R> {
             transport,
             born: R::Instant::now(),
             slot: SessionSlot::default(),
-            in_flight: Semaphore::new(config.in_flight_max.min(Semaphore::MAX_PERMITS)),
+            in_flight: Places::new(config.in_flight_max),
             clock: Mutex::default(),
             candidates: Mutex::new(Candidates::new(addrs)),
             budget: Mutex::new(Budget::new(&config)),
@@ -107,7 +106,7 @@ impl<R: Runtime> Remote<R> {
             if bytes > limit {
                 return Err(Error::TooLarge(format!("{bytes} bytes, the limit is {limit}")));
             }
-            let _permit = self.in_flight.try_acquire().map_err(|_full| {
+            let _permit = self.in_flight.take(1).ok_or_else(|| {
                 Error::Overloaded(format!("{} requests under way", self.config.in_flight_max))
             })?;
             self.budget().deposit(self.age());
@@ -146,6 +145,9 @@ impl<R: Runtime> Remote<R> {
         id: RequestId,
         deadline: R::Instant,
     ) -> Result<Ticket, Error> {
+        if let Some(ticket) = self.slot.ticket_at_hand() {
+            return Ok(ticket);
+        }
         let ticket = self.slot.ticket(self.open_session(id, deadline));
         match R::timeout_at(deadline, ticket).await {
             Ok(Ok(ticket)) => Ok(ticket),
@@ -214,7 +216,7 @@ impl<R: Runtime> Remote<R> {
 
     /// Asks one node how it is, and remembers who it is. One attempt.
     async fn status_from(&self, addr: &str, deadline: R::Instant) -> Result<Status, Error> {
-        let status = self.attempt(addr, &STATUS, deadline).await?;
+        let status = self.attempt(&peer(addr), &STATUS, deadline).await?;
         self.candidates().identified(addr, status.id);
         Ok(status)
     }

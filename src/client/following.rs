@@ -20,7 +20,11 @@
 
 use bytes::Bytes;
 
-use super::{attempt::Request, candidates::Aim, engine::Remote};
+use super::{
+    attempt::{Request, peer},
+    candidates::Aim,
+    engine::Remote,
+};
 use crate::{
     applier::Outcome,
     codec,
@@ -95,7 +99,9 @@ impl<R: Runtime> Remote<R> {
                 |aim| Request { kind: Kind::Status, id, aim, body, answer: &rpc::read_reply };
             match &addr {
                 // To look at a node does not make it the one that is asked from now on.
-                Some(addr) => Ok(self.attempt(addr, &request(Aim::Nearest), deadline).await?),
+                Some(addr) => {
+                    Ok(self.attempt(&peer(addr), &request(Aim::Nearest), deadline).await?)
+                }
                 None => self.carry_out(&request(Aim::Anyone), deadline).await,
             }
         };

@@ -368,7 +368,7 @@ async fn write_replies<W>(
 where
     W: AsyncWrite + Unpin + Send,
 {
-    let (mut batch, mut held) = (Vec::new(), Vec::new());
+    let (mut batch, mut held) = (Vec::new(), None::<OwnedSemaphorePermit>);
     while let Some(first) = replies.recv().await {
         if slots.available_permits() + first.slots.num_permits() < SLOTS as usize {
             // Other requests are about to be answered as well: write once for all.
@@ -377,11 +377,14 @@ where
         let mut next = Some(first);
         while let Some(Reply { call, message, slots }) = next {
             wire::write_frame(&Frame { call, remaining: Duration::ZERO, message }, &mut batch);
-            held.push(slots);
+            match &mut held {
+                Some(held) => held.merge(slots),
+                none => *none = Some(slots),
+            }
             next = if batch.len() < BATCH_BYTES { replies.try_recv().ok() } else { None };
         }
         stream::write_batch(writer, &mut batch).await?;
-        held.clear();
+        held = None;
     }
     Ok(())
 }
