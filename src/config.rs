@@ -181,7 +181,7 @@ impl Config {
                 "heartbeat is over a third of election_timeout.start: one lost message would cause \
                  an election",
             ),
-            (start < end, "election_timeout is empty: all nodes would ask for votes at once"),
+            (start < end, "election_timeout is empty: all would ask for votes at once"),
             (
                 self.request_timeout > end,
                 "request_timeout is not above election_timeout.end: no request would live through \
