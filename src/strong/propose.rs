@@ -276,3 +276,7 @@ pub(super) fn write_error<R: Runtime>(error: ClientWriteError<Types<R>>) -> Erro
         ClientWriteError::PreconditionFailed(error) => Error::Refused(error.to_string()),
     }
 }
+
+#[cfg(test)]
+#[path = "propose_test.rs"]
+mod tests;

@@ -157,3 +157,7 @@ impl<R: Runtime> Strong<R> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "together_test.rs"]
+mod tests;

@@ -3,12 +3,16 @@
 use std::{
     collections::BTreeMap,
     path::Path,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
+    thread,
     time::Duration,
 };
 
 use sixbells::{
-    Builder, Config, Error, Node, Role, StartError,
+    Builder, Client, ClientConfig, Config, Error, Node, Role, StartError,
     runtime::{AsyncRuntime, TokioRuntime},
     storage::LogEngine,
 };
@@ -134,6 +138,32 @@ async fn with_the_write_ahead_log() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_sled() {
     a_real_cluster_survives_its_leader(LogEngine::Sled).await;
+}
+
+/// A program that blocks its own threads, as a long computation in a task does, must not stop its node: a leader
+/// that sends no heartbeats is deposed.
+#[tokio::test]
+async fn what_blocks_the_program_does_not_block_its_nodes() {
+    let real = Real::new(3, LogEngine::Wal);
+    let mut nodes = Vec::new();
+    for id in 1..=3 {
+        nodes.push(real.start(id).await);
+    }
+    let (addrs, (tell, told)) = (real.addrs.clone(), mpsc::channel());
+    let elsewhere = thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let client = Client::<Ledger>::connect(addrs, ClientConfig::default()).await.unwrap();
+            tell.send(patiently(async || client.write_once("k", Command::Add(7, 1)).await).await)
+        })
+    });
+    // All of this test's runtime is this thread, and it does nothing until somebody was served.
+    let sum = told.recv_timeout(Duration::from_secs(120)).expect("the nodes were blocked, too");
+    assert_eq!(sum, 1);
+    elsewhere.join().unwrap().unwrap();
+    for node in nodes {
+        node.shutdown().await;
+    }
 }
 
 /// A wiped real node under its old id is refused by the handshake, and one of another cluster, too.

@@ -10,6 +10,7 @@ use std::sync::atomic::AtomicBool;
 use futures_util::future::join_all;
 
 use super::{serve::SLOTS, *};
+use crate::transport::Request;
 
 /// Bodies of all sizes, ids and deadlines arrive on every lane as they were sent.
 #[tokio::test]
@@ -103,6 +104,50 @@ async fn order_holds_across_connections() {
     held.let_go(1);
     assert_eq!(new.next().await.message.body, "new");
     assert_eq!(held.begun(), 3, "what waited on the old connection was not served");
+}
+
+/// A service that can do once for many what it does for each is given them together: those of a kind that were
+/// read at once, and no others.
+#[tokio::test]
+async fn requests_of_a_kind_that_arrive_together_are_served_together() {
+    struct Counts(Mutex<Vec<(Kind, usize)>>);
+    impl Service for Counts {
+        fn serve(&self, request: Message, _: Duration) -> BoxFuture<'static, Message> {
+            self.0.lock().unwrap().push((request.kind, 1));
+            Box::pin(ready(Message { kind: Kind::Reply, ..request }))
+        }
+
+        fn serve_together(&self, requests: Vec<Request>) -> BoxFuture<'static, ()> {
+            self.0.lock().unwrap().push((requests[0].message.kind, requests.len()));
+            for Request { message, answer, .. } in requests {
+                answer(Message { kind: Kind::Reply, ..message });
+            }
+            Box::pin(ready(()))
+        }
+    }
+    let counts = Arc::new(Counts(Mutex::default()));
+    let server = started(options(1), counts.clone()).await;
+    let mut client = Bare::dial(&server, None, Lane::Client).await;
+    let kinds = [Kind::Propose, Kind::Propose, Kind::Read, Kind::Propose, Kind::Propose];
+    let frames = (0..).zip(kinds).map(|(call, kind)| frame(call, Message { kind, ..request("x") }));
+    client.writer.write_all(&frames.collect::<Vec<_>>().concat()).await.unwrap();
+    let mut calls = Vec::new();
+    for _ in kinds {
+        calls.push(client.next().await.call);
+    }
+    calls.sort_unstable();
+    assert_eq!(calls, [0, 1, 2, 3, 4], "each is answered, once");
+    let mut groups = std::mem::take(&mut *counts.0.lock().unwrap());
+    groups.sort_unstable();
+    assert_eq!(groups, [(Kind::Propose, 2), (Kind::Propose, 2), (Kind::Read, 1)]);
+
+    let mut node = Bare::dial(&server, Some(2), Lane::Log).await;
+    let frames = (0..3).map(|call| frame(call, request("in order")));
+    node.writer.write_all(&frames.collect::<Vec<_>>().concat()).await.unwrap();
+    for call in 0..3 {
+        assert_eq!(node.next().await.call, call);
+    }
+    assert_eq!(*counts.0.lock().unwrap(), [(Kind::Propose, 1); 3], "one after the other");
 }
 
 /// A slow request on a lane without order delays nobody on it.
