@@ -32,7 +32,7 @@ use crate::{
     recovery,
     runtime::{self, Runtime, Threads, TokioRuntime},
     storage::{Disk, Identity, LogEngine, LogStore, OsDisk, open_log},
-    strong::{Log, Networks, Raft, Server, StateMachineStore, Strong, observe, raft_config},
+    strong::{Log, Networks, Pace, Raft, Server, StateMachineStore, Strong, observe, raft_config},
     transport::{
         Transport,
         tcp::{NodeOptions, TcpTransport},
@@ -174,8 +174,9 @@ impl<S: StateMachine> Builder<S> {
         let transport = transport(&identity);
         let config = Arc::new(self.config);
         let hashes = Hashes::every(config.state_hash_entries);
-        let (kept, hashing) = (snapshots.clone(), hashes.clone());
-        let store = StateMachineStore::new(state.clone(), kept, snapshot, log.clone(), hashing);
+        let pace = Pace::every(config.snapshot_bytes);
+        let (kept, watchers) = (snapshots.clone(), (hashes.clone(), pace.clone()));
+        let store = StateMachineStore::new(state.clone(), kept, snapshot, log.clone(), watchers);
         let raft = Raft::<R>::new(
             identity.node,
             Arc::new(raft_config(&identity, &config)?),
@@ -195,7 +196,7 @@ impl<S: StateMachine> Builder<S> {
             identity,
             config,
             raft,
-            (state, hashes),
+            (state, hashes, pace),
             transport.clone(),
             snapshots,
             Typed::<S>::accepts,
@@ -207,6 +208,7 @@ impl<S: StateMachine> Builder<S> {
         }
         runtime::spawn::<R>(observe::watch::<R>(strong.identity.node, strong.raft.metrics()));
         runtime::spawn::<R>(strong.clone().propose_submitted());
+        runtime::spawn::<R>(strong.clone().keep_pace());
         runtime::spawn::<R>(strong.clone().agree());
         let (forming, peers) = (strong.clone(), self.peers);
         runtime::spawn::<R>(async move {

@@ -5,17 +5,25 @@
 //!
 //! Does not: look inside. Commands of 128 bytes go in through handles, and responses come out.
 
-use std::{collections::BTreeMap, ops::Range, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use anyhow::{Context, ensure};
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, try_join_all};
 use sixbells::{
-    Config, Doors, Error, Handle, Node, Role, StartError,
+    Client, ClientConfig, Config, Doors, Error, Handle, Node, Role, StartError,
     runtime::{AsyncRuntime, Instant, TokioRuntime},
     storage::{MemoryDisk, MemoryLog},
     transport::{
-        BoxFuture as Answer, Kind, Lane, Message, Peer, Service, Transport,
+        BoxFuture as Answer, CallError, Kind, Lane, Message, Peer, Service, Transport,
         memory::MemoryNetwork,
         tcp::{NodeOptions, TcpTransport},
     },
@@ -200,6 +208,51 @@ pub(crate) fn replay() -> anyhow::Result<()> {
     });
     drop(started.context("did not run")??);
     Ok(())
+}
+
+/// A leader that is always there, and answers at once: a session the first time, and then that it is done.
+#[derive(Debug, Default)]
+struct Obliging(AtomicBool);
+
+impl Transport for Obliging {
+    fn call<'a>(
+        &'a self,
+        _to: &'a Peer,
+        _lane: Lane,
+        request: Message,
+        _timeout: Duration,
+    ) -> Answer<'a, Result<Message, CallError>> {
+        let body: &'static [u8] = match self.0.swap(true, Ordering::Relaxed) {
+            false => &[0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0],
+            true => &[0; 16],
+        };
+        let reply = Message { kind: Kind::Reply, body: Bytes::from_static(body), ..request };
+        Box::pin(std::future::ready(Ok(reply)))
+    }
+
+    fn listen(&self, _service: Arc<dyn Service>) -> Answer<'_, Result<(), StartError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn close(&self) {}
+}
+
+/// What a client does for a write before it is sent and after it was answered.
+pub(crate) fn client() -> anyhow::Result<()> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let (leader, config) = (Arc::new(Obliging::default()), ClientConfig::default());
+    let client = Client::<Values>::with_transport::<TokioRuntime>(leader, ["leader"], config)?;
+    runtime.block_on(client.write((0, value())))?;
+    let mut answered = Ok(());
+    measured(&mut || {
+        answered = runtime.block_on(async {
+            for n in 0..WRITES {
+                client.write((n % KEYS, value())).await?;
+            }
+            Ok::<_, Error>(())
+        });
+    });
+    Ok(answered?)
 }
 
 /// Answers with what was said.

@@ -47,6 +47,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     one("write once: one node, keys instead of a session", nodes::WRITES, nodes::writes_once),
     one("apply: a node's log, after a restart", nodes::WRITES, nodes::replay),
     one("read: linearizable, one node, 64 at once", nodes::WRITES, nodes::reads),
+    one("client: writes, answered at once", nodes::WRITES, nodes::client),
     one("frames: requests and replies over TCP", nodes::CALLS, nodes::frames),
     Scenario {
         scope: Scope::Process,

@@ -21,6 +21,7 @@ mod log;
 mod membership;
 mod network;
 pub(crate) mod observe;
+mod pace;
 pub(crate) mod propose;
 mod read;
 #[cfg(test)]
@@ -54,6 +55,7 @@ use self::propose::Proposals;
 pub(crate) use self::{
     log::Log,
     network::Networks,
+    pace::Pace,
     serve::Server,
     settings::raft_config,
     state::{SharedState, StateMachineStore},
@@ -97,6 +99,7 @@ pub(crate) struct Strong<R: Runtime> {
     slot: SessionSlot,
     hashes: Arc<Hashes>,
     proposals: Arc<Proposals>,
+    pace: Arc<Pace>,
     closing: AtomicBool,
 }
 
@@ -112,7 +115,7 @@ impl<R: Runtime> Strong<R> {
         identity: Identity,
         config: Arc<Config>,
         raft: Raft<R>,
-        (state, hashes): (Arc<SharedState<R>>, Arc<Hashes>),
+        (state, hashes, pace): (Arc<SharedState<R>>, Arc<Hashes>, Arc<Pace>),
         transport: Arc<dyn Transport>,
         snapshots: crate::storage::Snapshots,
         accepts: Accepts,
@@ -135,6 +138,7 @@ impl<R: Runtime> Strong<R> {
             slot,
             hashes,
             proposals,
+            pace,
             closing,
         }
     }
@@ -145,6 +149,7 @@ impl<R: Runtime> Strong<R> {
         self.transport.close();
         self.hashes.wake();
         self.proposals.wake();
+        self.pace.wake();
     }
 
     /// Stops everything and lets go of the disk.

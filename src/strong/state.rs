@@ -32,6 +32,7 @@ use openraft::{
 
 use super::{
     log::durable,
+    pace::Pace,
     types::{Types, decode_membership, encode_membership, from_raft, to_raft},
 };
 use crate::{
@@ -227,6 +228,7 @@ pub(crate) struct StateMachineStore<R: Runtime> {
     current: Arc<Mutex<Option<SnapshotFile>>>,
     log: Arc<dyn LogStore>,
     hashes: Arc<Hashes>,
+    pace: Arc<Pace>,
     runtime: PhantomData<fn() -> R>,
 }
 
@@ -238,6 +240,7 @@ impl<R: Runtime> Clone for StateMachineStore<R> {
             current: self.current.clone(),
             log: self.log.clone(),
             hashes: self.hashes.clone(),
+            pace: self.pace.clone(),
             runtime: PhantomData,
         }
     }
@@ -249,10 +252,11 @@ impl<R: Runtime> StateMachineStore<R> {
         snapshots: Snapshots,
         current: Option<SnapshotFile>,
         log: Arc<dyn LogStore>,
-        hashes: Arc<Hashes>,
+        (hashes, pace): (Arc<Hashes>, Arc<Pace>),
     ) -> Self {
+        pace.taken(current.as_ref().map_or(0, |file| file.bytes));
         let current = Arc::new(Mutex::new(current));
-        Self { state, snapshots, current, log, hashes, runtime: PhantomData }
+        Self { state, snapshots, current, log, hashes, pace, runtime: PhantomData }
     }
 
     fn current(&self) -> Option<SnapshotFile> {
@@ -261,6 +265,7 @@ impl<R: Runtime> StateMachineStore<R> {
 
     /// A snapshot that was built while a newer one was installed does not take its place.
     fn set_current(&self, file: &SnapshotFile) {
+        self.pace.taken(file.bytes);
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if current.as_ref().is_none_or(|current| current.meta.last <= file.meta.last) {
             *current = Some(file.clone());
@@ -317,6 +322,9 @@ impl<R: Runtime> RaftStateMachine<Types<R>> for StateMachineStore<R> {
     {
         while let Some((entry, responder)) = entries.try_next().await? {
             let id = from_raft::<R>(&entry.log_id);
+            if let EntryPayload::Normal(batch) = &entry.payload {
+                self.pace.applied(batch.bytes().len());
+            }
             let applied = self.state.change(|state| {
                 let outcomes = state.apply(id, entry.payload)?;
                 Ok((outcomes, self.hashes.due(id.index).then(|| state.applier.capture())))

@@ -9,7 +9,7 @@ use openraft::{
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
-use super::{Log, SharedState, StateMachineStore, Types};
+use super::{Log, Pace, SharedState, StateMachineStore, Types};
 use crate::{
     hashes::Hashes,
     machine::{StateMachine, Typed},
@@ -48,7 +48,13 @@ where
         let log = (self.0)(dir.path());
         let state = Arc::new(SharedState::open(Typed::<Nothing>::boxed(), None).unwrap());
         let (snapshots, _) = Snapshots::open(Arc::new(MemoryDisk::default())).unwrap();
-        let store = StateMachineStore::new(state, snapshots, None, log.clone(), Hashes::every(0));
+        let store = StateMachineStore::new(
+            state,
+            snapshots,
+            None,
+            log.clone(),
+            (Hashes::every(0), Pace::every(u64::MAX)),
+        );
         Ok((dir, Log::new(log, u64::MAX), store))
     }
 }

@@ -59,6 +59,28 @@ async fn snapshots_are_taken_by_size_and_the_log_is_purged() {
     assert_eq!(cluster.agree(299).await, 2);
 }
 
+/// An entry may be as long as a batch of a thousand commands: counted in entries alone, a log could grow to
+/// gigabytes, all of which a restart reads, before the first snapshot.
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_is_taken_when_so_many_bytes_were_applied() {
+    let config = Config { snapshot_entries: u64::MAX, snapshot_bytes: 4_000, ..small() };
+    let mut cluster = Cluster::start(3, config).await;
+    let leader = cluster.leader().await;
+    fill(&cluster, leader, 0..20).await;
+    assert_eq!(cluster.status(leader).snapshot, None, "under 2,000 bytes");
+    fill(&cluster, leader, 20..300).await;
+    for id in 1..=3 {
+        eventually("a snapshot, and the log cut behind it", || {
+            let status = cluster.status(id);
+            status.snapshot.is_some_and(|id| id.index > 100) && status.purged.is_some()
+        })
+        .await;
+    }
+    cluster.power_cut();
+    cluster.start_all().await;
+    assert_eq!(cluster.add(2, 299, 1).await, Ok(2));
+}
+
 /// On demand: on any node, also with nothing new, and durable when it returns.
 #[tokio::test(start_paused = true)]
 async fn a_snapshot_is_taken_on_demand() {

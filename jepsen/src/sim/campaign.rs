@@ -59,6 +59,7 @@ const STRONG_STATES: &[&str] = &[
     "a node left",
     "a snapshot was built",
     "a snapshot was received",
+    "several commands were one entry",
     "the leadership was handed over",
 ];
 

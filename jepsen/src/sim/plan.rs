@@ -174,6 +174,8 @@ impl Plan {
         let rng = &mut rng;
         let nodes = frame.nodes.choose(rng).copied().unwrap_or(3).max(1);
         let limits = Limits::draw(rng);
+        // Some do not wait long, so that what they ask for at the same time becomes one entry.
+        let hurry = rng.random_bool(0.25);
         let sync = [millis(1), millis(3), millis(8)];
         let mut plan = Self {
             seed,
@@ -181,8 +183,8 @@ impl Plan {
             roaming: frame.roaming,
             nodes,
             clients: rng.random_range(1..=frame.clients.max(1)),
-            operations: rng.random_range(20..80),
-            think: millis(rng.random_range(50..600)),
+            operations: rng.random_range(if hurry { 100..250 } else { 20..80 }),
+            think: millis(rng.random_range(if hurry { 1..30 } else { 50..600 })),
             keyed: *[0, 0, 3].choose(rng).unwrap_or(&0),
             active: frame.active,
             limits,

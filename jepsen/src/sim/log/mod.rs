@@ -86,6 +86,10 @@ fn state_digest(state: &LogState) -> u64 {
 fn logged(record: &Record) -> Logged {
     let voters = match inspect::content(record) {
         Ok(Said::Membership { voters }) => Some(voters),
+        Ok(Said::Batch(_)) => {
+            world::reach("several commands were one entry");
+            None
+        }
         _ => None,
     };
     Logged { id: record.id, hash: digest(&record.payload), voters }
