@@ -27,6 +27,8 @@
 //! |---|---|
 //! | `handle`, [`Client`] | types in front, bytes behind; the client retries within its deadline |
 //! | `proposal`, `sequencer` | a command with its origin, encoded once |
+//! | `admission`, `places` | what a node takes on at once |
+//! | `batch` | what one log entry carries: proposals that waited together |
 //! | [`transport`] | frames, lanes, the network door |
 //! | `eventual`, [`Mode`] | the other mode: apply first, agree on the order later |
 //! | `strong` | who leads, proposing, the read barrier; openraft is named here alone |
