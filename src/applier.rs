@@ -36,7 +36,7 @@ pub(crate) enum Outcome {
     Expired,
     /// Not applied: too many commands of this session are under way.
     WindowFull,
-    /// Not a command: an entry of the protocol's own.
+    /// There is no outcome.
     Nothing,
 }
 

@@ -92,7 +92,7 @@ pub struct Config {
 
     /// Entries kept in the log behind the last snapshot, so that a follower that was away for a
     /// moment catches up from the log and not from a snapshot. Default 10,000: some ten seconds of the
-    /// heaviest load.
+    /// heaviest load, when an entry may have 64 KiB.
     pub log_keep_entries: u64,
 
     /// Entries and bytes in one batch to a follower. Default 4,096 entries, 4 MiB. A single entry may
@@ -105,7 +105,7 @@ pub struct Config {
     /// Size of the pieces in which a snapshot travels. Default 1 MiB, at most 16 MiB.
     pub snapshot_chunk_bytes: usize,
 
-    /// Every so many entries of the log, the members compare their states, by a hash; a member that differs
+    /// Every so many entries of the log, which under load hold many commands each, the members compare their states, by a hash; a member that differs
     /// from more of them than it is equal to stops. Default 10,000; 0 is never. In eventual mode, every so
     /// many final operations; whoever finds that it differs from another stops.
     ///

@@ -124,7 +124,7 @@ impl Spawner {
     }
 }
 
-/// Lets the other tasks that are ready run first.
+/// Lets the other tasks that are ready run first, on any executor. (tokio's own is for code that knows tokio.)
 pub(crate) async fn yield_now() {
     let mut yielded = false;
     poll_fn(|context| {

@@ -148,7 +148,7 @@ impl<R: Runtime> Strong<R> {
         self.closing.store(true, Ordering::Relaxed);
         self.transport.close();
         self.hashes.wake();
-        self.proposals.wake();
+        self.proposals.close();
         self.pace.wake();
     }
 

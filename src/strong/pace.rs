@@ -1,7 +1,7 @@
 //! When a snapshot is due because the log has grown.
 //!
-//! Owns [`Pace`], the count of what was applied since the last snapshot was asked for, and the task that asks for the
-//! next one. openraft counts entries; but an entry may hold one small command or a batch of many, and what
+//! Owns [`Pace`], the count of what was applied since the last snapshot, and the task that asks for the next
+//! one. openraft counts entries; but an entry may hold one small command or a batch of many, and what
 //! a restart reads, and a disk holds, is bytes.
 //!
 //! In: the bytes of each entry applied, the bytes of each snapshot. Out: orders for snapshots.
@@ -10,8 +10,7 @@
 //! `Config::snapshot_bytes`. So all snapshots together cost the disk no more than the log does (Ongaro's
 //! dissertation, section 5.1.3).
 //!
-//! Does not: take snapshots, or wait for them. One that is asked for while another is taken is not; then the next
-//! is due after as many bytes again.
+//! Does not: take snapshots, or wait for them. What is applied while one is taken counts for it.
 
 use std::sync::{
     Arc,
@@ -50,14 +49,9 @@ impl Pace {
         }
     }
 
-    /// A snapshot of so many bytes is there.
+    /// A snapshot of so many bytes is there, whoever asked for it.
     pub(super) fn taken(&self, bytes: u64) {
         self.distance.store(bytes.max(self.min), Ordering::Relaxed);
-    }
-
-    /// Waits until a snapshot is due, or somebody says that it is time to end.
-    async fn wait(&self) {
-        self.due.notified().await;
         self.applied.store(0, Ordering::Relaxed);
     }
 
@@ -71,7 +65,7 @@ impl<R: Runtime> Strong<R> {
     /// Asks for a snapshot whenever one is due. Ends with the node.
     pub(crate) async fn keep_pace(self: Arc<Self>) {
         loop {
-            self.pace.wait().await;
+            self.pace.due.notified().await;
             if self.closing.load(Ordering::Relaxed) {
                 return;
             }
@@ -93,13 +87,15 @@ mod tests {
         let pace = Pace::every(100);
         let due = |bytes| {
             pace.applied(bytes);
-            let waited = futures_util::FutureExt::now_or_never(pace.wait());
-            waited.is_some()
+            futures_util::FutureExt::now_or_never(pace.due.notified()).is_some()
         };
         assert_eq!([due(60), due(39), due(1)], [false, false, true]);
-        assert_eq!([due(99), due(7_000)], [false, true], "counted from when it was due");
+        assert_eq!([due(99), due(7_000)], [false, false], "asked for once");
         pace.taken(250);
         assert_eq!([due(100), due(149), due(1)], [false, false, true]);
+        pace.taken(7_000);
+        assert!(!due(500));
+        // The state has shrunk, and somebody took a snapshot of it by hand.
         pace.taken(3);
         assert_eq!([due(99), due(1)], [false, true]);
     }

@@ -5,8 +5,10 @@
 //! In: proposals that were admitted, of this process and of clients. Out: an [`Outcome`] each.
 //!
 //! When a batch is cut: at once while fewer than [`UNDER_WAY`] are not applied yet, so that a lone proposal
-//! waits for nobody. Otherwise when one of those is applied, or a full batch waits. So batches grow with the load,
-//! as syncs do, and a long round trip does not bound what is under way.
+//! waits for nobody. Otherwise when one of those is applied, a full batch waits, or the last one was cut a
+//! heartbeat ago. So batches grow with the load, as syncs do; a round trip longer than a heartbeat does not bound
+//! what is under way; and a leader that has lost its followers gets to hear from openraft that it leads no more,
+//! which is a definite answer for those who wait.
 //!
 //! Invariants
 //! - Proposals are logged in the order in which they were submitted; those submitted together are not
@@ -19,7 +21,7 @@
 use std::{
     collections::VecDeque,
     mem,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use openraft::{
@@ -32,11 +34,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::{Strong, Types, not_leader, types};
 use crate::{
-    applier::Outcome,
-    batch::{Batch, PROPOSALS_MAX},
-    error::Error,
-    proposal::Proposal,
-    runtime::Runtime,
+    applier::Outcome, batch::Batch, error::Error, proposal::Proposal, runtime::Runtime,
     storage::LogId,
 };
 
@@ -91,7 +89,7 @@ impl<R: Runtime, T: OptionalSend + 'static> Responder<Types<R>, T> for Callback<
 }
 
 impl Proposals {
-    /// Puts proposals into the queue. They fit one batch.
+    /// Puts proposals into the queue: [`PROPOSALS_MAX`](crate::batch::PROPOSALS_MAX) at most, which fit a frame.
     pub(super) fn submit(&self, proposals: Vec<Proposal>) -> oneshot::Receiver<Written> {
         let bytes = proposals.iter().map(|proposal| proposal.bytes().len()).sum();
         let (answer, written) = oneshot::channel();
@@ -106,21 +104,24 @@ impl Proposals {
         written
     }
 
-    /// The next batch, if it is to be cut now.
-    fn cut(self: &Arc<Self>) -> Option<Answering> {
+    /// The next batch, if it is to be cut now; with `overdue`, whatever is under way.
+    fn cut(self: &Arc<Self>, overdue: bool) -> Option<Answering> {
         let mut queue = self.lock();
-        if queue.under_way >= UNDER_WAY && queue.bytes < BATCH_BYTES {
+        if queue.under_way >= UNDER_WAY && queue.bytes < BATCH_BYTES && !overdue {
             return None;
         }
-        let (mut submissions, mut count, mut bytes) = (Vec::new(), 0, 0);
+        let (mut submissions, mut bytes) = (Vec::new(), 0);
         while let Some(next) = queue.waiting.front() {
-            count += next.proposals.len();
-            bytes += next.bytes;
-            if !submissions.is_empty() && (count > PROPOSALS_MAX || bytes > BATCH_BYTES) {
+            if !submissions.is_empty() && bytes + next.bytes > BATCH_BYTES {
                 break;
             }
             queue.bytes -= next.bytes;
-            submissions.extend(queue.waiting.pop_front());
+            let next = queue.waiting.pop_front().expect("invariant: there is a front");
+            // Whoever gave up was told that nobody knows; so it need not be.
+            if !next.answer.is_closed() {
+                bytes += next.bytes;
+                submissions.push(next);
+            }
         }
         if submissions.is_empty() {
             return None;
@@ -130,15 +131,20 @@ impl Proposals {
     }
 
     /// Nothing is proposed any more; what waits is answered.
-    fn close(&self) {
+    pub(super) fn close(&self) {
         let mut queue = self.lock();
         queue.closed = true;
-        queue.waiting.clear();
+        let waiting = mem::take(&mut queue.waiting);
+        queue.bytes = 0;
+        drop(queue);
+        drop(waiting);
+        self.changed.notify_one();
     }
 
-    /// Looks whether it is time to end.
-    pub(super) fn wake(&self) {
-        self.changed.notify_one();
+    /// Whether something waits; `None` once closed.
+    fn waits(&self) -> Option<bool> {
+        let queue = self.lock();
+        (!queue.closed).then_some(!queue.waiting.is_empty())
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
@@ -175,17 +181,24 @@ impl Drop for Answering {
 impl<R: Runtime> Strong<R> {
     /// Proposes what is submitted. Ends with the node.
     pub(crate) async fn propose_submitted(self: Arc<Self>) {
-        while !self.closing.load(Ordering::Relaxed) {
-            while let Some(answering) = self.proposals.cut() {
+        let mut overdue = R::Instant::now() + self.config.heartbeat;
+        while let Some(waits) = self.proposals.waits() {
+            while let Some(answering) = self.proposals.cut(R::Instant::now() >= overdue) {
                 let batch = answering.batch();
                 let answer = move |result| answering.answer(written::<R>(result));
                 let callback = Callback(Box::new(answer));
                 // Were it refused, openraft would have ended, and dropped the callback.
                 let _ = self.raft.client_write_ff(batch, Some(callback)).await;
+                overdue = R::Instant::now() + self.config.heartbeat;
             }
-            self.proposals.changed.notified().await;
+            let changed = self.proposals.changed.notified();
+            if waits {
+                // Either is a reason to look again.
+                let _ = R::timeout_at(overdue, changed).await;
+            } else {
+                changed.await;
+            }
         }
-        self.proposals.close();
     }
 
     /// Proposes here. Needs leadership.
@@ -229,6 +242,7 @@ impl<R: Runtime> Strong<R> {
     }
 }
 
+/// Those that were submitted together count as one.
 pub(super) fn record_commit<I: Instant>(began: I, ended: I) {
     let took = (ended - began).as_secs_f64();
     metrics::histogram!("sixbells_raft_commit_duration_seconds").record(took);
@@ -266,14 +280,15 @@ fn written<R: Runtime>(result: ClientWriteResult<Types<R>>) -> Written {
 }
 
 /// What an error of openraft's says about a write.
-pub(super) fn write_error<R: Runtime>(error: ClientWriteError<Types<R>>) -> Error {
+fn write_error<R: Runtime>(error: ClientWriteError<Types<R>>) -> Error {
     match error {
         ClientWriteError::ForwardToLeader(forward) => not_leader(forward),
         ClientWriteError::LogEntryDiscarded(_) => {
             Error::Unknown("leadership was lost after the entry was logged".into())
         }
-        ClientWriteError::ChangeMembershipError(error) => Error::Refused(error.to_string()),
-        ClientWriteError::PreconditionFailed(error) => Error::Refused(error.to_string()),
+        // Not said of a command.
+        other @ (ClientWriteError::ChangeMembershipError(_)
+        | ClientWriteError::PreconditionFailed(_)) => Error::Unknown(other.to_string()),
     }
 }
 

@@ -27,21 +27,21 @@ fn what_waits_is_proposed_together_and_in_order() {
         .enumerate()
         .map(|(count, numbers)| {
             let written = submit(&queue, numbers);
-            (written, (count < UNDER_WAY).then(|| queue.cut().unwrap()))
+            (written, (count < UNDER_WAY).then(|| queue.cut(false).unwrap()))
         })
         .collect();
-    assert!(queue.cut().is_none(), "two are under way");
+    assert!(queue.cut(false).is_none(), "two are under way");
     let first = written[0].1.take().unwrap();
     assert_eq!(numbers(&first), [1]);
     first.answer(Ok((ID, vec![Outcome::Opened(1)])));
-    let rest = queue.cut().unwrap();
+    let rest = queue.cut(false).unwrap();
     assert_eq!(numbers(&rest), [3, 4, 5]);
     rest.answer(Ok((ID, (3..6).map(Outcome::Opened).collect())));
     let opened = |numbers: &[u64]| numbers.iter().copied().map(Outcome::Opened).collect::<Vec<_>>();
     for (at, expected) in [(0, opened(&[1])), (2, opened(&[3, 4])), (3, opened(&[5]))] {
         assert_eq!(written[at].0.try_recv().unwrap(), Ok((ID, expected)));
     }
-    assert!(written[1].0.try_recv().is_err(), "not answered yet");
+    assert_eq!(written[1].0.try_recv(), Err(oneshot::error::TryRecvError::Empty), "not answered");
 }
 
 /// What is submitted together was admitted together, and is answered together.
@@ -52,16 +52,17 @@ fn a_submission_is_not_torn_apart_and_a_full_batch_does_not_wait() {
     let _written: Vec<_> = (0..4).map(|n| queue.submit(vec![proposal(n, half)])).collect();
     let mut under_way = Vec::new();
     for n in 0..3 {
-        let full = queue.cut().unwrap();
+        let full = queue.cut(false).unwrap();
         assert_eq!(numbers(&full), [n], "two do not fit");
         under_way.push(full);
     }
-    assert!(queue.cut().is_none(), "what is left does not fill one");
-    let more_than_full = queue.submit(vec![proposal(8, half), proposal(9, half)]);
-    drop(more_than_full);
+    assert!(queue.cut(false).is_none(), "what is left does not fill one");
+    assert_eq!(numbers(&queue.cut(true).unwrap()), [3], "it has waited for long");
+    let _more_than_full = queue.submit(vec![proposal(8, half), proposal(9, half)]);
+    drop(queue.submit(vec![proposal(10, half)]));
     drop(under_way);
-    assert_eq!(numbers(&queue.cut().unwrap()), [3]);
-    assert_eq!(numbers(&queue.cut().unwrap()), [8, 9]);
+    assert_eq!(numbers(&queue.cut(false).unwrap()), [8, 9]);
+    assert!(queue.cut(true).is_none(), "nobody waits for it any more");
 }
 
 /// An engine that ends drops what it was given: nobody may wait for ever, or be told a definite error.
@@ -69,7 +70,7 @@ fn a_submission_is_not_torn_apart_and_a_full_batch_does_not_wait() {
 fn what_is_dropped_is_answered_with_nothing() {
     let queue = Arc::new(Proposals::default());
     let mut first = submit(&queue, &[1]);
-    drop(queue.cut().unwrap());
+    drop(queue.cut(false).unwrap());
     assert_eq!(first.try_recv(), Err(oneshot::error::TryRecvError::Closed));
     let mut waiting = submit(&queue, &[2]);
     queue.close();
@@ -77,5 +78,5 @@ fn what_is_dropped_is_answered_with_nothing() {
     for written in [&mut waiting, &mut late] {
         assert_eq!(written.try_recv(), Err(oneshot::error::TryRecvError::Closed));
     }
-    assert!(queue.cut().is_none());
+    assert!(queue.cut(false).is_none());
 }

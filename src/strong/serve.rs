@@ -10,7 +10,7 @@
 //!
 //! Does not: trust a body. What cannot be decoded is refused.
 
-use std::{future::ready, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use openraft::{alias::VoteOf, async_runtime::Instant};
@@ -46,20 +46,19 @@ impl<R: Runtime> Service for Server<R> {
         Box::pin(async move { strong.answer(request, deadline).await }.instrument(span))
     }
 
+    fn shares(&self, kind: Kind) -> bool {
+        matches!(kind, Kind::Propose | Kind::Read)
+    }
+
     fn serve_together(&self, requests: Vec<Request>) -> BoxFuture<'static, ()> {
-        let strong = self.0.clone();
-        let Some(kind) = requests.first().map(|first| first.message.kind) else {
-            return Box::pin(ready(()));
-        };
-        let (node, count) = (strong.identity.node, requests.len());
-        let span = tracing::debug_span!("serve", node, ?kind, count);
-        let served = async move { strong.answer_together(kind, requests).await };
-        Box::pin(served.instrument(span))
+        let (strong, count) = (self.0.clone(), requests.len());
+        let span = tracing::debug_span!("serve together", node = strong.identity.node, count);
+        Box::pin(async move { strong.answer_together(requests).await }.instrument(span))
     }
 }
 
 impl<R: Runtime> Strong<R> {
-    pub(super) async fn answer(&self, request: Message, deadline: R::Instant) -> Message {
+    async fn answer(&self, request: Message, deadline: R::Instant) -> Message {
         let Message { kind, request: id, body } = request;
         match kind {
             Kind::Propose => {
@@ -95,7 +94,6 @@ impl<R: Runtime> Strong<R> {
         }
     }
 
-    /// That this node has stopped is no reason for the one who asks to stop: another will lead.
     async fn propose_for_another(
         &self,
         proposal: Proposal,

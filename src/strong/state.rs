@@ -98,13 +98,14 @@ impl<R: Runtime> SharedState<R> {
     /// # Errors
     /// `Stopped` after a panic in the user's machine, and when its state differs from the others'.
     pub(crate) fn look<T>(&self, look: impl FnOnce(&State<R>) -> T) -> Result<T, Error> {
-        if let Some(reason) = self.fault() {
-            return Err(Error::Stopped(reason));
-        }
         let state = self.state.read().map_err(|_poisoned| {
             Error::Stopped("the state machine panicked; its state is not used any more".into())
         })?;
-        Ok(look(&state))
+        // Under the lock, or it might be the state that a change has left half done meanwhile.
+        match self.fault() {
+            Some(reason) => Err(Error::Stopped(reason)),
+            None => Ok(look(&state)),
+        }
     }
 
     pub(crate) fn query(&self, query: &[u8]) -> Result<Bytes, Error> {
@@ -117,7 +118,8 @@ impl<R: Runtime> SharedState<R> {
         caught(|| self.look(State::capture).map_err(io::Error::other))
     }
 
-    /// Changes the state. A panic on the way poisons the lock, for the state may be half changed.
+    /// Changes the state. After an error, and after a panic, which poisons the lock, nobody looks at it any
+    /// more, for it may be half changed.
     fn change<T>(&self, change: impl FnOnce(&mut State<R>) -> io::Result<T>) -> io::Result<T> {
         caught(|| {
             if let Some(reason) = self.fault() {
@@ -126,7 +128,7 @@ impl<R: Runtime> SharedState<R> {
             let state = self.state.write();
             let mut state =
                 state.map_err(|_poisoned| io::Error::other("the state machine panicked before"))?;
-            change(&mut state)
+            change(&mut state).inspect_err(|error| self.fail(error.to_string()))
         })
     }
 }
@@ -325,13 +327,12 @@ impl<R: Runtime> RaftStateMachine<Types<R>> for StateMachineStore<R> {
             if let EntryPayload::Normal(batch) = &entry.payload {
                 self.pace.applied(batch.bytes().len());
             }
-            let applied = self.state.change(|state| {
-                let outcomes = state.apply(id, entry.payload)?;
+            let (outcomes, hashed) = self.state.change(|state| {
+                let outcomes = state.apply(id, entry.payload);
+                let outcomes = outcomes.map_err(|error| {
+                    io::Error::new(error.kind(), format!("log entry {id}: {error}"))
+                })?;
                 Ok((outcomes, self.hashes.due(id.index).then(|| state.applier.capture())))
-            });
-            let (outcomes, hashed) = applied.inspect_err(|error| {
-                // Half of an entry may be in it.
-                self.state.fail(format!("log entry {id}: {error}"));
             })?;
             if let Some(state) = hashed {
                 self.hashes.hash::<R>(id.index, state);

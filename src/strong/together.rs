@@ -4,16 +4,21 @@
 //! round of messages that confirms the leader.
 //!
 //! Invariants
-//! - Each request is admitted, refused or timed out by itself, as if it had come alone.
+//! - Each request is admitted, refused or timed out by itself, as if it had come alone. A panic of the
+//!   user's code loses the reply of its own request, and of no other.
 //! - The round that reads share begins after the last of them has arrived.
 //!
 //! Does not: serve anything that it would not serve alone.
 
-use std::time::Duration;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    time::Duration,
+};
 
 use bytes::Bytes;
-use futures_util::future::join_all;
 use openraft::async_runtime::Instant;
+use serde::Serialize;
 
 use super::{
     Strong,
@@ -33,70 +38,85 @@ use crate::{
 /// Queries answered before others have their turn: each may take a while.
 const QUERIES_AT_ONCE: usize = 16;
 
-type Answer = Box<dyn FnOnce(Message) + Send>;
-
-/// A proposal of a client that waits.
-struct Asked<I> {
+/// A request that waits.
+struct Asked<'a, I> {
     id: u128,
     deadline: I,
-    answer: Answer,
+    answer: Box<dyn FnOnce(Message) + Send>,
+    _permit: Permit<'a>,
 }
 
-impl<I> Asked<I> {
-    fn reply(self, outcome: &Result<Outcome, Error>) {
-        (self.answer)(rpc::reply(self.id, outcome));
+impl<I> Asked<'_, I> {
+    fn reply<T: Serialize>(self, result: &Result<T, Error>) {
+        (self.answer)(rpc::reply(self.id, result));
     }
 }
 
+/// Runs the user's code for one request. After a panic, which the program's hook has told of, there is no reply.
+fn alone<T>(work: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(work)).ok()
+}
+
 impl<R: Runtime> Strong<R> {
-    pub(super) async fn answer_together(&self, kind: Kind, requests: Vec<Request>) {
-        match kind {
-            Kind::Propose => self.propose_together(requests).await,
-            Kind::Read => self.read_together(requests).await,
-            _ => {
-                let began = R::Instant::now();
-                let each = requests.into_iter().map(async |request| {
-                    let deadline = began + request.remaining;
-                    (request.answer)(self.answer(request.message, deadline).await);
-                });
-                join_all(each).await;
+    pub(super) async fn answer_together(&self, requests: Vec<Request>) {
+        match requests.first().map(|first| first.message.kind) {
+            Some(Kind::Propose) => self.propose_together(requests).await,
+            _ => self.read_together(requests).await,
+        }
+    }
+
+    /// Waits for what all of them need; meanwhile each whose deadline passes is answered with `late`. `None` if
+    /// nobody is left.
+    async fn together<T>(
+        &self,
+        asked: &mut [Option<Asked<'_, R::Instant>>],
+        needed: impl Future<Output = T> + Send,
+        late: impl Fn(Asked<'_, R::Instant>),
+    ) -> Option<T> {
+        let mut needed = pin!(needed);
+        loop {
+            let soonest = asked.iter().flatten().map(|one| one.deadline).min()?;
+            if let Ok(there) = R::timeout_at(soonest, needed.as_mut()).await {
+                return Some(there);
             }
+            let now = R::Instant::now();
+            asked
+                .iter_mut()
+                .filter_map(|one| one.take_if(|one| one.deadline <= now))
+                .for_each(&late);
         }
     }
 
     async fn propose_together(&self, requests: Vec<Request>) {
         let began = R::Instant::now();
         let works = self.works().map_err(not_me);
-        let (mut asked, mut proposals, mut permits) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut asked, mut proposals) = (Vec::new(), Vec::new());
         for Request { message, remaining, answer } in requests {
-            let one = Asked { id: message.request, deadline: began + remaining, answer };
+            let Message { request: id, body, .. } = message;
             let admitted =
-                works.clone().and_then(|()| self.admit_proposal(message.body, remaining));
+                alone(|| works.clone().and_then(|()| self.admit_proposal(body, remaining)));
             match admitted {
-                Ok((proposal, permit)) => {
-                    asked.push(Some(one));
+                Some(Ok((proposal, _permit))) => {
+                    let deadline = began + remaining;
+                    asked.push(Some(Asked { id, deadline, answer, _permit }));
                     proposals.push(proposal);
-                    permits.push(permit);
                 }
-                Err(error) => one.reply(&Err(error)),
+                Some(Err(error)) => answer(rpc::reply::<Outcome>(id, &Err(error))),
+                None => {}
             }
         }
         if proposals.is_empty() {
             return;
         }
         metrics::counter!("sixbells_raft_proposals_total").increment(proposals.len() as u64);
-        let mut submitted = self.proposals.submit(proposals);
-        // Ends as well when everybody was told that it is late.
-        while let Some(soonest) = asked.iter().flatten().map(|one| one.deadline).min() {
-            if let Ok(answer) = R::timeout_at(soonest, &mut submitted).await {
-                propose::record_commit(began, R::Instant::now());
-                return self.answer_each(asked, self.settled(answer));
-            }
-            let now = R::Instant::now();
-            for one in asked.iter_mut().filter_map(|one| one.take_if(|one| one.deadline <= now)) {
-                propose::count_failed(&propose::late());
-                one.reply(&Err(propose::late()));
-            }
+        let submitted = self.proposals.submit(proposals);
+        let late = |one: Asked<'_, _>| {
+            propose::count_failed(&propose::late());
+            one.reply::<Outcome>(&Err(propose::late()));
+        };
+        if let Some(answer) = self.together(&mut asked, submitted, late).await {
+            propose::record_commit(began, R::Instant::now());
+            self.answer_each(asked, self.settled(answer));
         }
     }
 
@@ -113,7 +133,7 @@ impl<R: Runtime> Strong<R> {
         Ok(admitted)
     }
 
-    fn answer_each(&self, asked: Vec<Option<Asked<R::Instant>>>, written: Written) {
+    fn answer_each(&self, asked: Vec<Option<Asked<'_, R::Instant>>>, written: Written) {
         match written {
             Ok((id, outcomes)) => {
                 for (one, outcome) in asked.into_iter().zip(outcomes) {
@@ -126,31 +146,40 @@ impl<R: Runtime> Strong<R> {
                 let error = propose::for_another(error);
                 for one in asked.into_iter().flatten() {
                     propose::count_failed(&error);
-                    one.reply(&Err(error.clone()));
+                    one.reply::<Outcome>(&Err(error.clone()));
                 }
             }
         }
     }
 
     async fn read_together(&self, requests: Vec<Request>) {
+        let began = R::Instant::now();
         let latest = requests.iter().map(|request| request.remaining).max().unwrap_or_default();
-        let deadline = R::Instant::now() + latest;
-        let first = requests.first().map_or(0, |first| first.message.request);
-        let (mut asked, mut permits) = (Vec::new(), Vec::new());
-        for Request { message, answer, .. } in requests {
-            let fits = self.admission.fits("query", &message.body);
-            match fits.and_then(|()| self.admission.admit(message.body.len())) {
-                Ok(permit) => {
-                    asked.push((message, answer));
-                    permits.push(permit);
+        let (mut asked, mut queries) = (Vec::new(), Vec::new());
+        for Request { message, remaining, answer } in requests {
+            let Message { request: id, body, .. } = message;
+            let fits = self.admission.fits("query", &body);
+            match fits.and_then(|()| self.admission.admit(body.len())) {
+                Ok(_permit) => {
+                    let deadline = began + remaining;
+                    asked.push(Some(Asked { id, deadline, answer, _permit }));
+                    queries.push(body);
                 }
-                Err(error) => answer(rpc::reply::<Bytes>(message.request, &Err(error))),
+                Err(error) => answer(rpc::reply::<Bytes>(id, &Err(error))),
             }
         }
-        let ready = self.ready_to_answer(first, deadline).await;
-        for (count, (message, answer)) in asked.into_iter().enumerate() {
-            let found = ready.clone().and_then(|()| self.state.query(&message.body));
-            answer(rpc::reply(message.request, &found));
+        let first = asked.iter().flatten().map(|one| one.id).next().unwrap_or_default();
+        let ready = self.ready_to_answer(first, began + latest);
+        // As alone: who leads is not known, and a read has no effect.
+        let late = |one: Asked<'_, _>| {
+            one.reply::<Bytes>(&Err(Error::NotLeader { leader: None }));
+        };
+        let Some(ready) = self.together(&mut asked, ready, late).await else { return };
+        for (count, (one, query)) in asked.into_iter().zip(queries).enumerate() {
+            let answered = alone(|| ready.clone().and_then(|()| self.state.query(&query)));
+            if let Some((one, answer)) = one.zip(answered) {
+                one.reply(&answer);
+            }
             if count % QUERIES_AT_ONCE == QUERIES_AT_ONCE - 1 {
                 yield_now().await;
             }

@@ -101,8 +101,13 @@ pub trait Service: Send + Sync + 'static {
     /// Serves one request; nobody waits for it longer than `remaining`.
     fn serve(&self, request: Message, remaining: Duration) -> BoxFuture<'static, Message>;
 
-    /// Serves requests of one kind that arrived together, in any order, each as [`serve`](Self::serve) would, and
-    /// answers each as soon as it can. Here is where a service saves what it can do once for all of them.
+    /// Whether this service saves something by serving requests of this kind together.
+    fn shares(&self, _kind: Kind) -> bool {
+        false
+    }
+
+    /// Serves requests that arrived together, of one kind that it [`shares`](Self::shares), each as
+    /// [`serve`](Self::serve) would, and answers each as soon as it can. At most 4,096, and what fits a frame.
     fn serve_together(&self, requests: Vec<Request>) -> BoxFuture<'static, ()> {
         let served = requests.into_iter().map(|request| {
             let (message, answer) = (request.message, request.answer);

@@ -1,8 +1,8 @@
 //! The serving side: accepts connections and runs their requests.
 //!
 //! Owns the accept loop and, per connection, one task that reads requests and writes replies, plus
-//! one task per request being served. Requests of clients that are of one kind and were read at once share a
-//! task, so that a service can do once for all of them what it has to do for each.
+//! one task per request being served. Requests of clients that were read at once, of a kind that the service
+//! shares, have one task, so that it can do once for all of them what it has to do for each.
 //!
 //! In: connections. Out: requests for the [`Service`], and its replies.
 //!
@@ -267,7 +267,8 @@ impl Server {
                     return last.map(drop);
                 }
             };
-            if connection.lane != Lane::Client || !group.takes(&frame.message) {
+            let shared = connection.lane == Lane::Client && self.service.shares(frame.message.kind);
+            if !shared || !group.takes(&frame.message) {
                 self.begin(&mut group);
             }
             let slots = match Arc::clone(&connection.slots).try_acquire_many_owned(weight(&frame)) {

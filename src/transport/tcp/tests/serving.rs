@@ -117,6 +117,10 @@ async fn requests_of_a_kind_that_arrive_together_are_served_together() {
             Box::pin(ready(Message { kind: Kind::Reply, ..request }))
         }
 
+        fn shares(&self, kind: Kind) -> bool {
+            kind != Kind::Status
+        }
+
         fn serve_together(&self, requests: Vec<Request>) -> BoxFuture<'static, ()> {
             self.0.lock().unwrap().push((requests[0].message.kind, requests.len()));
             for Request { message, answer, .. } in requests {
@@ -128,7 +132,8 @@ async fn requests_of_a_kind_that_arrive_together_are_served_together() {
     let counts = Arc::new(Counts(Mutex::default()));
     let server = started(options(1), counts.clone()).await;
     let mut client = Bare::dial(&server, None, Lane::Client).await;
-    let kinds = [Kind::Propose, Kind::Propose, Kind::Read, Kind::Propose, Kind::Propose];
+    let (write, read, status) = (Kind::Propose, Kind::Read, Kind::Status);
+    let kinds = [write, write, read, write, write, status, status];
     let frames = (0..).zip(kinds).map(|(call, kind)| frame(call, Message { kind, ..request("x") }));
     client.writer.write_all(&frames.collect::<Vec<_>>().concat()).await.unwrap();
     let mut calls = Vec::new();
@@ -136,10 +141,10 @@ async fn requests_of_a_kind_that_arrive_together_are_served_together() {
         calls.push(client.next().await.call);
     }
     calls.sort_unstable();
-    assert_eq!(calls, [0, 1, 2, 3, 4], "each is answered, once");
+    assert_eq!(calls, [0, 1, 2, 3, 4, 5, 6], "each is answered, once");
     let mut groups = std::mem::take(&mut *counts.0.lock().unwrap());
     groups.sort_unstable();
-    assert_eq!(groups, [(Kind::Propose, 2), (Kind::Propose, 2), (Kind::Read, 1)]);
+    assert_eq!(groups, [(write, 2), (write, 2), (read, 1), (status, 1), (status, 1)]);
 
     let mut node = Bare::dial(&server, Some(2), Lane::Log).await;
     let frames = (0..3).map(|call| frame(call, request("in order")));
