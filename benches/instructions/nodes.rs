@@ -259,6 +259,10 @@ pub(crate) fn client() -> anyhow::Result<()> {
 struct Echo;
 
 impl Service for Echo {
+    fn shares(&self, _kind: Kind) -> bool {
+        true
+    }
+
     fn serve(&self, request: Message, _remaining: Duration) -> Answer<'static, Message> {
         Box::pin(std::future::ready(Message { kind: Kind::Reply, ..request }))
     }

@@ -64,7 +64,7 @@ impl<R: Runtime> Strong<R> {
             Kind::Propose => {
                 let outcome = match Proposal::from_bytes(body) {
                     Ok(proposal) => self.propose_for_another(proposal, deadline).await,
-                    Err(e) => Err(refused(e)),
+                    Err(e) => Err(refused(&e)),
                 };
                 rpc::reply(id, &outcome)
             }
@@ -176,11 +176,11 @@ pub(super) fn not_me(error: Error) -> Error {
 }
 
 fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
-    codec::decode(body).map_err(refused)
+    codec::decode(body).map_err(|e| refused(&e))
 }
 
 /// What cannot be read is not carried out.
-pub(super) fn refused(error: CodecError) -> Error {
+pub(super) fn refused(error: &CodecError) -> Error {
     Error::Refused(error.to_string())
 }
 

@@ -125,7 +125,7 @@ impl<R: Runtime> Strong<R> {
         body: Bytes,
         remaining: Duration,
     ) -> Result<(Proposal, Permit<'_>), Error> {
-        let proposal = Proposal::from_bytes(body).map_err(refused)?;
+        let proposal = Proposal::from_bytes(body).map_err(|e| refused(&e))?;
         let admitted = self.admission.take_on(proposal, self.accepts)?;
         if remaining.is_zero() {
             return Err(propose::expired());

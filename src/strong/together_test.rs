@@ -204,7 +204,12 @@ async fn who_waits_behind_what_hangs_is_refused_once_the_lease_is_over() {
         assert!(began.elapsed() < Duration::from_millis(300), "a heartbeat later");
         network.heal();
     };
-    tokio::join!(nodes[0].1.serve(one(1)), nodes[0].1.serve(one(2)), late);
+    let second = async {
+        // Not in the batch of the first.
+        TokioRuntime::sleep(Duration::from_millis(10)).await;
+        nodes[0].1.serve(one(2)).await;
+    };
+    tokio::join!(nodes[0].1.serve(one(1)), second, late);
     end(nodes).await;
 }
 
@@ -284,7 +289,8 @@ async fn a_query_that_panics_loses_its_own_reply_alone() {
     let (node, shown) = alone::<Touchy>().await;
     node.handle().write(()).await.unwrap();
     let seen = Seen::default();
-    shown.serve((10..16).map(|n| read(n, codec::encode(&(n as u64)), 5_000, &seen))).await;
+    let asked = (10..16).map(|n: u64| read(n.into(), codec::encode(&n), 5_000, &seen));
+    shown.serve(asked).await;
     let answered: Vec<u128> = seen.lock().unwrap().iter().map(|(id, _)| *id).collect();
     assert_eq!(answered, [10, 11, 12, 14, 15]);
     node.shutdown().await;
