@@ -16,6 +16,7 @@
 //! Where valgrind is missing, or the machine is no x86-64, it says so and succeeds. `--plant` counts six
 //! percent more than there is, to show that it would be found.
 
+mod calls;
 mod nodes;
 mod scenarios;
 

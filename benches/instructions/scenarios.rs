@@ -21,7 +21,7 @@ use sixbells_checker::{
     model::{HistoryModel, Keyed, Register},
 };
 
-use crate::{measured, nodes};
+use crate::{calls, measured, nodes};
 
 /// What is counted of a scenario.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,18 +47,18 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     one("write once: one node, keys instead of a session", nodes::WRITES, nodes::writes_once),
     one("apply: a node's log, after a restart", nodes::WRITES, nodes::replay),
     one("read: linearizable, one node, 64 at once", nodes::WRITES, nodes::reads),
-    one("client: writes, answered at once", nodes::WRITES, nodes::client),
-    one("frames: requests and replies over TCP", nodes::CALLS, nodes::frames),
+    one("client: writes, answered at once", nodes::WRITES, calls::client),
+    one("frames: requests and replies over TCP", calls::CALLS, calls::frames),
     Scenario {
         scope: Scope::Process,
         ..one("log: appends, 64 entries at a time", RECORDS, appends)
     },
-    one("checker: register, unique values", UNIQUE.operations as u64, || {
-        checked(&mut Register::with_cas(), &UNIQUE)
+    one("checker: register, unique values", Shape::UNIQUE.operations as u64, || {
+        checked(&mut Register::with_cas(), &Shape::UNIQUE)
     }),
     one("checker: kv, 100 keys", KV.operations as u64, || checked(&mut Keyed::kv(), &KV)),
-    one("checker: register, 5 values, compare-and-set", FIVE.operations as u64, || {
-        checked(&mut Register::with_cas(), &FIVE)
+    one("checker: register, 5 values, compare-and-set", Shape::FIVE.operations as u64, || {
+        checked(&mut Register::with_cas(), &Shape::FIVE)
     }),
 ];
 
@@ -66,18 +66,7 @@ const fn one(name: &'static str, operations: u64, run: fn() -> anyhow::Result<()
     Scenario { name, operations, scope: Scope::Measured, run }
 }
 
-const UNIQUE: Shape = Shape {
-    operations: 1_000,
-    clients: 20,
-    keys: 1,
-    values: None,
-    mix: [50, 50, 0],
-    crash: 0.0,
-    stale: false,
-    seed: 1,
-};
-const KV: Shape = Shape { operations: 10_000, clients: 50, keys: 100, ..UNIQUE };
-const FIVE: Shape = Shape { clients: 5, values: Some(5), mix: [40, 30, 30], ..UNIQUE };
+const KV: Shape = Shape { operations: 10_000, clients: 50, keys: 100, ..Shape::UNIQUE };
 
 /// Checks a history that is linearizable by construction.
 fn checked<M: HistoryModel>(model: &mut M, shape: &Shape) -> anyhow::Result<()> {

@@ -182,7 +182,7 @@ impl<R: Runtime> Strong<R> {
     /// Proposes what is submitted. Ends with the node.
     pub(crate) async fn propose_submitted(self: Arc<Self>) {
         let mut overdue = R::Instant::now() + self.config.heartbeat;
-        while let Some(waits) = self.proposals.waits() {
+        loop {
             while let Some(answering) = self.proposals.cut(R::Instant::now() >= overdue) {
                 let batch = answering.batch();
                 let answer = move |result| answering.answer(written::<R>(result));
@@ -192,11 +192,11 @@ impl<R: Runtime> Strong<R> {
                 overdue = R::Instant::now() + self.config.heartbeat;
             }
             let changed = self.proposals.changed.notified();
-            if waits {
+            match self.proposals.waits() {
                 // Either is a reason to look again.
-                let _ = R::timeout_at(overdue, changed).await;
-            } else {
-                changed.await;
+                Some(true) => drop(R::timeout_at(overdue, changed).await),
+                Some(false) => changed.await,
+                None => return,
             }
         }
     }

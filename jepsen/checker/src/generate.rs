@@ -116,6 +116,21 @@ struct Maker<'a> {
 }
 
 impl Shape {
+    /// A thousand reads and writes of one register by twenty clients; no value is written twice.
+    pub const UNIQUE: Self = Self {
+        operations: 1_000,
+        clients: 20,
+        keys: 1,
+        values: None,
+        mix: [50, 50, 0],
+        crash: 0.0,
+        stale: false,
+        seed: 1,
+    };
+
+    /// The same by five clients with five values, and compare-and-set.
+    pub const FIVE: Self = Self { values: Some(5), mix: [40, 30, 30], clients: 5, ..Self::UNIQUE };
+
     /// The events of a history of this shape.
     ///
     /// # Errors

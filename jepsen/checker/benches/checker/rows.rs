@@ -34,23 +34,9 @@ pub(crate) enum Kind {
     Set(Size),
 }
 
-const UNIQUE: Shape = Shape {
-    operations: 1000,
-    clients: 20,
-    keys: 1,
-    values: None,
-    mix: [50, 50, 0],
-    crash: 0.0,
-    stale: false,
-    seed: 1,
-};
+const KV: Shape = Shape { operations: 1_000_000, clients: 50, keys: 1000, ..Shape::UNIQUE };
 
-const KV: Shape = Shape { operations: 1_000_000, clients: 50, keys: 1000, ..UNIQUE };
-
-/// Values 0 to 4, with compare-and-set.
-const FIVE: Shape = Shape { values: Some(5), mix: [40, 30, 30], clients: 5, ..UNIQUE };
-
-const TWENTY: Shape = Shape { values: Some(20), mix: [40, 40, 20], clients: 5, ..UNIQUE };
+const TWENTY: Shape = Shape { values: Some(20), mix: [40, 40, 20], clients: 5, ..Shape::UNIQUE };
 
 const BANK: Size = Size { operations: 2000, clients: 10, seed: 1 };
 
@@ -60,12 +46,16 @@ pub(crate) fn rows() -> Vec<Row> {
     let calls = |name, target, shape| row(name, target, Kind::Calls(shape));
     let seeds = |name, target, shape| row(name, target, Kind::Seeds(shape));
     vec![
-        calls("unique, 1,000 ops, 20 clients", "1 ms", UNIQUE),
-        calls("unique, 1,000 ops, 20 clients, stale read", "1 ms", Shape { stale: true, ..UNIQUE }),
+        calls("unique, 1,000 ops, 20 clients", "1 ms", Shape::UNIQUE),
+        calls(
+            "unique, 1,000 ops, 20 clients, stale read",
+            "1 ms",
+            Shape { stale: true, ..Shape::UNIQUE },
+        ),
         calls(
             "unique, 100,000 ops, 5 clients",
             "10 ms, 50 MB",
-            Shape { operations: 100_000, clients: 5, ..UNIQUE },
+            Shape { operations: 100_000, clients: 5, ..Shape::UNIQUE },
         ),
         calls("KV, 1,000,000 ops, 50 clients, 1,000 keys", "0.1 s", KV),
         row("the same, from EDN in memory", "0.7 s", Kind::Text(KV)),
@@ -73,7 +63,7 @@ pub(crate) fn rows() -> Vec<Row> {
         calls(
             "5 values, cas, 10,000 ops, 20 clients",
             "1 s",
-            Shape { operations: 10_000, clients: 20, ..FIVE },
+            Shape { operations: 10_000, clients: 20, ..Shape::FIVE },
         ),
         seeds(
             "20 values, cas, 200 ops, 20 % crashed, stale read",
@@ -86,8 +76,16 @@ pub(crate) fn rows() -> Vec<Row> {
             "10 s",
             Shape { crash: 0.1, stale: true, ..TWENTY },
         ),
-        seeds("5 values, cas, 1,000 ops, 5 % crashed", "10 ms", Shape { crash: 0.05, ..FIVE }),
-        seeds("5 values, cas, 1,000 ops, 20 % crashed", "10 ms", Shape { crash: 0.2, ..FIVE }),
+        seeds(
+            "5 values, cas, 1,000 ops, 5 % crashed",
+            "10 ms",
+            Shape { crash: 0.05, ..Shape::FIVE },
+        ),
+        seeds(
+            "5 values, cas, 1,000 ops, 20 % crashed",
+            "10 ms",
+            Shape { crash: 0.2, ..Shape::FIVE },
+        ),
         row("bank (own model), 2,000 ops, 10 clients", "256 MB", Kind::Bank(BANK, false)),
         row("bank (own model), the same, stale read", "256 MB", Kind::Bank(BANK, true)),
         row(
