@@ -1,59 +1,89 @@
-//! Group commit: one thread, one sync for all the writes that wait.
+//! Group commit: one sync for all the writes that wait.
 //!
-//! Owns [`GroupCommit`], the `LogStore` in front of every durable [`Engine`]. Calls change the state
-//! in memory and push to a queue; the writer thread takes all that is queued, writes it, syncs
-//! once, and calls the `Done`s in order. While one sync runs, the next group gathers.
+//! Owns [`GroupCommit`], the `LogStore` in front of every durable [`Engine`]. Calls change the [`Front`] in
+//! memory and push to its queue; all that is queued becomes a [`Group`], which is written, synced once, and
+//! its `Done`s called in order. While one group is out, the next one gathers.
 //!
 //! In: the calls of the door. Out: ordered batches of [`Op`] to the engine, which sees only those
-//! that change something, and never two calls to `write` or `sync` at a time.
+//! that change something, and never two calls to write at a time.
+//!
+//! On which thread: a group begins where the call came from, or where the group before it ended, if the
+//! engine can begin it without waiting; so a lone write costs two wake-ups, of the engine's thread and of
+//! whoever waits. Otherwise the writer thread does it, and no caller ever waits for the disk.
 //!
 //! Invariants
-//! - An entry is in memory from its append until the engine has written it; a bounded number of
-//!   recent ones stay longer, so that replication and apply seldom read the disk.
-//! - The queue is bounded. A caller waits for room only when the disk is [`QUEUE_WRITES`] writes or
-//!   [`QUEUE_BYTES`] behind, which says that it must slow down.
+//! - The queue is bounded. A caller waits for room only when the disk is 4,096 writes or
+//!   64 MiB behind, which says that it must slow down.
 //! - The first error, or panic, of the engine is final: its group and all that follows gets it, and
 //!   the thread ends. Nothing is retried.
 //! - Dropping the store writes what is queued and joins the thread, so the engine, and with it the
-//!   lock of its directory, is gone when `drop` returns.
+//!   lock of its directory, is gone when `drop` returns; unless a `Done` does it, for whose end the writer
+//!   thread waits.
+//! - An engine is never dropped on a thread of its own, which it would have to join: while a group is
+//!   out, the writer thread holds it.
 //!
-//! Does not: know how or where an engine writes, nor sync for a committed position alone.
+//! Does not: know how or where an engine writes, nor write or sync for a committed position alone.
 
 use std::{
-    collections::VecDeque,
-    fmt, io, mem,
+    fmt, io,
     ops::Range,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak},
     thread::{self, JoinHandle},
 };
 
 use super::{
     Done, LogId, LogState, LogStore, Record, Vote,
+    front::{Failure, Front, Group},
     state::{Op, take_bytes},
 };
 use crate::runtime::Stopwatch;
 
-/// Writes that may wait for the disk before callers do.
-const QUEUE_WRITES: usize = 4096;
-/// Payload that may wait for the disk before callers do.
-const QUEUE_BYTES: usize = 64 << 20;
-/// Written entries kept in memory: about what a follower a few seconds behind asks for.
-const RECENT_BYTES: usize = 16 << 20;
-/// What an entry costs beside its payload.
-const RECORD_BYTES: usize = 64;
-
-/// A blocking log on disk. Its only writer is the thread of [`GroupCommit`]; reads come beside it.
+/// A blocking log on disk. Its only writer is [`GroupCommit`]; reads come beside it.
 pub(super) trait Engine: Send + Sync + 'static {
-    /// Writes in order, so that a crash keeps a prefix. Returns how many bytes that took.
-    fn write(&self, ops: &[Op]) -> io::Result<u64>;
+    /// Writes in order, so that a crash keeps a prefix; with `sync`, makes all that was written so far
+    /// durable. Then calls `then` with the number of bytes that took: before it returns, or later on
+    /// a thread of the engine's own.
+    fn write(&self, ops: &[Op], sync: bool, then: Then);
 
-    /// Makes all that was written durable.
-    fn sync(&self) -> io::Result<()>;
+    /// The same, if it can be begun without waiting for anything, and `then` is called on the engine's own
+    /// thread. If not, does nothing, and gives `then` back.
+    fn try_write(&self, _ops: &[Op], _sync: bool, then: Then) -> Option<Then> {
+        Some(then)
+    }
 
     /// Written entries from the start of `range`, without a gap, as far as `bytes_max` allows (but
     /// at least one). What is truncated or purged meanwhile may be missing or fail.
     fn read(&self, range: Range<u64>, bytes_max: u64) -> io::Result<Vec<Record>>;
+}
+
+/// What an engine calls when a write is done. Dropped uncalled, it says that the engine gave up.
+pub(super) struct Then(Option<Box<dyn FnOnce(io::Result<u64>) + Send>>);
+
+impl Then {
+    pub(super) fn new(then: impl FnOnce(io::Result<u64>) + Send + 'static) -> Self {
+        Self(Some(Box::new(then)))
+    }
+
+    pub(super) fn call(mut self, result: io::Result<u64>) {
+        if let Some(then) = self.0.take() {
+            then(result);
+        }
+    }
+}
+
+impl Drop for Then {
+    fn drop(&mut self) {
+        if let Some(then) = self.0.take() {
+            then(Err(io::Error::other("the log engine gave up a write")));
+        }
+    }
+}
+
+/// Counts a sync of an engine, and how long it took.
+pub(super) fn count_sync(watch: Stopwatch) {
+    metrics::histogram!("sixbells_log_sync_seconds").record(watch.seconds());
+    metrics::counter!("sixbells_log_syncs_total").increment(1);
 }
 
 /// An engine as it was found.
@@ -64,83 +94,46 @@ pub(super) struct Opened<E> {
     pub(super) first: u64,
 }
 
+/// A group on its way to the engine.
+pub(super) struct Job {
+    ops: Vec<Op>,
+    sync: bool,
+    then: Then,
+}
+
 /// See the module.
 pub(super) struct GroupCommit<E: Engine> {
     shared: Arc<Shared<E>>,
+    engine: Arc<E>,
     writer: Option<JoinHandle<()>>,
 }
 
 struct Shared<E> {
-    engine: E,
     front: Mutex<Front>,
-    /// Told when the queue is no longer empty, or the store closes.
+    /// Told when a group is handed to the writer thread, or it is to end.
     work: Condvar,
     /// Told when the queue has been taken.
     room: Condvar,
-}
-
-/// One call, on its way to the engine.
-struct Write {
-    /// `None` where nothing changes: only the `Done` waits its turn.
-    op: Option<Op>,
-    done: Option<Done>,
-}
-
-/// What callers see, and what the engine has yet to see.
-struct Front {
-    state: LogState,
-    first: u64,
-    /// The newest entries, each with the number of the write that brought it.
-    recent: VecDeque<(u64, Record)>,
-    recent_bytes: usize,
-    queue: Vec<Write>,
-    queue_bytes: usize,
-    /// Number of the last write pushed, and of the last one that the engine has written.
-    pushed: u64,
-    written: u64,
-    /// How often entries were removed from the end: an index may mean another entry after that.
-    truncations: u64,
-    failed: Option<Failure>,
-    closing: bool,
-}
-
-/// An error that can be given out many times.
-#[derive(Clone, Debug)]
-struct Failure(io::ErrorKind, Arc<str>);
-
-impl Failure {
-    fn error(&self) -> io::Error {
-        io::Error::new(self.0, self.1.to_string())
-    }
+    /// Not held: a group may be the last to know of the engine, and end on the engine's own thread.
+    engine: Weak<E>,
 }
 
 impl<E: Engine> GroupCommit<E> {
     /// Starts the writer thread.
     pub(super) fn start(opened: Opened<E>) -> io::Result<Self> {
-        let front = Front {
-            state: opened.state,
-            first: opened.first,
-            recent: VecDeque::new(),
-            recent_bytes: 0,
-            queue: Vec::new(),
-            queue_bytes: 0,
-            pushed: 0,
-            written: 0,
-            truncations: 0,
-            failed: None,
-            closing: false,
-        };
+        let front = Mutex::new(Front::of(&opened));
+        let engine = Arc::new(opened.engine);
         let shared = Arc::new(Shared {
-            engine: opened.engine,
-            front: Mutex::new(front),
+            front,
             work: Condvar::new(),
             room: Condvar::new(),
+            engine: Arc::downgrade(&engine),
         });
         let writer = thread::Builder::new().name("sixbells-log".into()).spawn({
-            let shared = shared.clone();
-            move || shared.run()
+            let (shared, engine) = (shared.clone(), engine.clone());
+            move || shared.run(&engine)
         })?;
-        Ok(Self { shared, writer: Some(writer) })
+        Ok(Self { shared, engine, writer: Some(writer) })
     }
 
     fn push(&self, op: Op, done: Option<Done>) {
@@ -155,10 +148,8 @@ impl<E: Engine> GroupCommit<E> {
             }
             return;
         }
-        let op = front.apply(&op).then_some(op);
-        front.queue.push(Write { op, done });
-        front.evict();
-        self.shared.work.notify_one();
+        front.push(op, done);
+        self.shared.begin(front);
     }
 }
 
@@ -173,7 +164,7 @@ impl<E: Engine> LogStore for GroupCommit<E> {
             if older.is_empty() {
                 return Ok(newer);
             }
-            let found = guard(|| self.shared.engine.read(older.clone(), bytes_max));
+            let found = guard(|| self.engine.read(older.clone(), bytes_max));
             let front = self.shared.lock();
             let moved = front.truncations != truncations || front.first > older.start;
             drop(front);
@@ -229,165 +220,140 @@ fn join(
     Ok(take_bytes(found.into_iter().chain(rest), bytes_max))
 }
 
-impl Front {
-    fn is_full(&self) -> bool {
-        self.queue.len() >= QUEUE_WRITES || self.queue_bytes >= QUEUE_BYTES
-    }
-
-    /// Whether the engine has to know.
-    fn apply(&mut self, op: &Op) -> bool {
-        let was_empty = self.state.last.is_none();
-        if !self.state.apply(op) {
-            self.pushed += 1;
-            return false;
-        }
-        self.pushed += 1;
-        match op {
-            Op::Append(records) => {
-                if let (true, Some(record)) = (was_empty, records.first()) {
-                    self.first = record.id.index;
-                }
-                for record in records {
-                    self.recent_bytes += record.payload.len() + RECORD_BYTES;
-                    self.queue_bytes += record.payload.len();
-                    self.recent.push_back((self.pushed, record.clone()));
-                }
-                !records.is_empty()
-            }
-            Op::TruncateAfter(_) => {
-                self.truncations += 1;
-                let end = self.state.end();
-                self.drop_recent(|front| front.recent.pop_back_if(|(_, r)| r.id.index >= end));
-                true
-            }
-            Op::Purge(_) => {
-                self.first = self.state.floor();
-                let first = self.first;
-                self.drop_recent(|front| front.recent.pop_front_if(|(_, r)| r.id.index < first));
-                true
-            }
-            Op::SaveVote(_) | Op::SaveCommitted(_) => true,
-        }
-    }
-
-    fn drop_recent(&mut self, mut next: impl FnMut(&mut Self) -> Option<(u64, Record)>) {
-        while let Some((_, record)) = next(self) {
-            self.recent_bytes -= record.payload.len() + RECORD_BYTES;
-        }
-    }
-
-    /// Forgets the oldest entries that the engine has, once there are too many.
-    fn evict(&mut self) {
-        self.drop_recent(|front| {
-            let (bytes, written) = (front.recent_bytes, front.written);
-            front.recent.pop_front_if(|(number, _)| bytes > RECENT_BYTES && *number <= written)
-        });
-    }
-
-    /// The part of `range` that only the engine has, and the entries that are in memory.
-    fn split(&self, range: &Range<u64>, bytes_max: u64) -> (Range<u64>, Vec<Record>, u64) {
-        let range = self.state.clip(&(range.start.max(self.first)..range.end));
-        let base = self.recent.front().map_or(range.end, |(_, record)| record.id.index);
-        let split = base.clamp(range.start, range.end);
-        let skip = usize::try_from(split - base.min(split)).unwrap_or(usize::MAX);
-        let count = usize::try_from(range.end - split).unwrap_or(usize::MAX);
-        let records = self.recent.iter().skip(skip).take(count).map(|(_, record)| record.clone());
-        (range.start..split, take_bytes(records, bytes_max), self.truncations)
-    }
-}
-
 impl<E: Engine> Shared<E> {
     fn lock(&self) -> MutexGuard<'_, Front> {
         self.front.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The writer thread.
-    fn run(&self) {
-        let mut unsynced = false;
-        while let Some((group, upto)) = self.next_group() {
-            let count = group.len();
-            let (ops, dones): (Vec<_>, Vec<_>) =
-                group.into_iter().map(|write| (write.op, write.done)).unzip();
-            let ops: Vec<Op> = ops.into_iter().flatten().collect();
-            let mut dones = dones.into_iter().flatten().peekable();
-            let wanted = dones.peek().is_some();
-
-            let result = guard(|| self.write(&ops, upto, &mut unsynced, wanted));
-            if let Err(error) = result {
-                let failure = Failure(error.kind(), error.to_string().into());
-                tracing::error!(error = %failure.1, writes = count, "the log failed and closes");
-                dones.for_each(|done| finish(done, Err(failure.error())));
-                return self.fail(&failure);
-            }
-            if wanted {
-                metrics::histogram!("sixbells_log_group_writes").record(count as f64);
-            }
-            dones.for_each(|done| finish(done, Ok(())));
+    /// Begins the next group, if one is due: here, or else on the writer thread.
+    fn begin(self: &Arc<Self>, mut front: MutexGuard<'_, Front>) {
+        let Some(group) = front.take(false) else { return };
+        drop(front);
+        self.room.notify_all();
+        let job = self.job(group);
+        // Somebody holds it: the store, if this is a call, and the writer thread while a group is out.
+        let engine = self.engine.upgrade();
+        let left = guard(|| match engine.as_deref() {
+            Some(engine) => Ok(job.begin(engine)),
+            None => Ok(Some(job)),
+        });
+        if let Ok(Some(job)) = left {
+            self.lock().handed = Some(job);
+            self.work.notify_one();
         }
     }
 
-    /// All that waits; `None` once the store closes and nothing does.
-    fn next_group(&self) -> Option<(Vec<Write>, u64)> {
+    fn job(self: &Arc<Self>, group: Group) -> Job {
+        let Group { ops, dones, sync, upto } = group;
+        let shared = self.clone();
+        let then = Then::new(move |result| shared.ended(upto, dones, result));
+        Job { ops, sync, then }
+    }
+
+    /// The writer thread.
+    fn run(self: &Arc<Self>, engine: &E) {
+        while let Some(Job { ops, sync, then }) = self.next_job() {
+            if ops.is_empty() && !sync {
+                then.call(Ok(0));
+                continue;
+            }
+            // A panic drops `then`, which tells those who wait.
+            let _ = guard(|| {
+                engine.write(&ops, sync, then);
+                Ok(())
+            });
+        }
+    }
+
+    /// What was left to the writer thread; once the store closes, all that waits. `None` when nothing is
+    /// written any more.
+    fn next_job(self: &Arc<Self>) -> Option<Job> {
         let mut front = self.lock();
-        while front.queue.is_empty() {
-            if front.closing {
+        loop {
+            if let Some(job) = front.handed.take() {
+                return Some(job);
+            }
+            if front.failed.is_some() {
                 return None;
+            }
+            if front.closing && !front.busy {
+                let group = front.take(true)?;
+                drop(front);
+                self.room.notify_all();
+                return Some(self.job(group));
             }
             front = self.work.wait(front).unwrap_or_else(PoisonError::into_inner);
         }
-        front.queue_bytes = 0;
-        self.room.notify_all();
-        Some((mem::take(&mut front.queue), front.pushed))
     }
 
-    fn write(&self, ops: &[Op], upto: u64, unsynced: &mut bool, wanted: bool) -> io::Result<()> {
-        if !ops.is_empty() {
-            let bytes = self.engine.write(ops)?;
-            metrics::counter!("sixbells_log_bytes_total").increment(bytes);
-            *unsynced = true;
-        }
+    /// A group was written, or could not be.
+    fn ended(self: &Arc<Self>, upto: u64, dones: Vec<Done>, result: io::Result<u64>) {
         let mut front = self.lock();
-        front.written = upto;
-        front.evict();
+        front.calling = Some(thread::current().id());
+        let bytes = match result {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                drop(front);
+                return self.fail(dones, &error);
+            }
+        };
+        front.wrote(upto);
         drop(front);
-        if wanted && *unsynced {
-            let watch = Stopwatch::start();
-            self.engine.sync()?;
-            *unsynced = false;
-            metrics::histogram!("sixbells_log_sync_seconds").record(watch.seconds());
-            metrics::counter!("sixbells_log_syncs_total").increment(1);
+        metrics::counter!("sixbells_log_bytes_total").increment(bytes);
+        if !dones.is_empty() {
+            metrics::histogram!("sixbells_log_group_writes").record(dones.len() as f64);
         }
-        Ok(())
+        dones.into_iter().for_each(|done| finish(done, Ok(())));
+        let mut front = self.lock();
+        (front.calling, front.busy) = (None, false);
+        if front.closing {
+            self.work.notify_one();
+        }
+        self.begin(front);
     }
 
-    /// Latches the failure, but only behind the writes that came before it was known: their `Done`s
+    /// Latches a failure, but only behind the writes that came before it was known: their `Done`s
     /// are called first, in order.
-    fn fail(&self, failure: &Failure) {
+    fn fail(&self, mut dones: Vec<Done>, error: &io::Error) {
+        tracing::error!(%error, writes = dones.len(), "the log failed and closes");
+        let failure = Failure::of(error);
         loop {
-            let queued = {
-                let mut front = self.lock();
-                if front.queue.is_empty() {
-                    front.failed = Some(failure.clone());
-                    self.room.notify_all();
-                    return;
-                }
-                front.queue_bytes = 0;
-                self.room.notify_all();
-                mem::take(&mut front.queue)
-            };
-            for done in queued.into_iter().filter_map(|write| write.done) {
-                finish(done, Err(failure.error()));
+            dones.into_iter().for_each(|done| finish(done, Err(failure.error())));
+            let mut front = self.lock();
+            dones = front.give_up();
+            self.room.notify_all();
+            if dones.is_empty() {
+                // No group is begun any more: this one stays out.
+                (front.calling, front.failed) = (None, Some(failure));
+                self.work.notify_one();
+                return;
             }
         }
     }
 }
 
+impl Job {
+    /// Gives it to an engine that need not wait; returns it if the engine would have to.
+    fn begin<E: Engine>(self, engine: &E) -> Option<Self> {
+        let Self { ops, sync, then } = self;
+        let then = match ops.is_empty() {
+            // A `Done` that waited for nothing is not called inside of the call that brought it.
+            true => Some(then),
+            false => engine.try_write(&ops, sync, then),
+        }?;
+        Some(Self { ops, sync, then })
+    }
+}
+
 impl<E: Engine> Drop for GroupCommit<E> {
     fn drop(&mut self) {
-        self.shared.lock().closing = true;
+        let mut front = self.shared.lock();
+        front.closing = true;
+        // A `Done` may hold the last handle: its thread cannot wait for the end of its own call.
+        let inside = front.calling == Some(thread::current().id());
+        drop(front);
         self.shared.work.notify_one();
-        // A `Done` may hold the last handle: the writer thread cannot wait for itself.
-        let writer = self.writer.take().filter(|w| w.thread().id() != thread::current().id());
+        let writer = self.writer.take().filter(|_| !inside);
         if let Some(Err(_)) = writer.map(JoinHandle::join) {
             tracing::error!("the log's writer thread panicked");
         }
@@ -419,7 +385,7 @@ impl<E: Engine> fmt::Debug for GroupCommit<E> {
         let front = self.shared.lock();
         f.debug_struct("GroupCommit")
             .field("state", &front.state)
-            .field("queued", &front.queue.len())
+            .field("queued", &front.queued())
             .field("failed", &front.failed)
             .finish_non_exhaustive()
     }

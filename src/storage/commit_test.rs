@@ -10,7 +10,10 @@ use std::{
 
 use bytes::Bytes;
 
-use super::*;
+use super::{
+    super::front::{QUEUE_WRITES, RECENT_BYTES},
+    *,
+};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fault {
@@ -29,8 +32,8 @@ struct Fake {
     gated: AtomicBool,
 }
 
-impl Engine for Arc<Fake> {
-    fn write(&self, ops: &[Op]) -> io::Result<u64> {
+impl Fake {
+    fn put(&self, ops: &[Op]) -> io::Result<u64> {
         let fault = *self.fault.lock().unwrap();
         match fault {
             Fault::FailWrite => return Err(io::Error::other("no space")),
@@ -50,6 +53,15 @@ impl Engine for Arc<Fake> {
             Fault::FailSync => Err(io::Error::other("the device is gone")),
             Fault::None | Fault::FailWrite | Fault::PanicWrite => Ok(()),
         }
+    }
+}
+
+impl Engine for Arc<Fake> {
+    fn write(&self, ops: &[Op], sync: bool, then: Then) {
+        let bytes = self.put(ops);
+        then.call(
+            bytes.and_then(|bytes| if sync { self.sync().map(|()| bytes) } else { Ok(bytes) }),
+        );
     }
 
     fn read(&self, range: Range<u64>, _bytes_max: u64) -> io::Result<Vec<Record>> {
@@ -235,7 +247,7 @@ fn callers_wait_for_a_disk_that_is_far_behind() {
                 log.append(vec![record(n)], Box::new(move |_| call.send((n, None)).unwrap()));
             }
         });
-        while bench.log().shared.lock().queue.len() < QUEUE_WRITES {
+        while bench.log().shared.lock().queued() < QUEUE_WRITES {
             thread::yield_now();
         }
         assert!(!caller.is_finished());
@@ -245,4 +257,119 @@ fn callers_wait_for_a_disk_that_is_far_behind() {
             assert_eq!(bench.next().0, n);
         }
     });
+}
+
+/// An engine with a thread of its own, like that of the write-ahead log: a group that need not wait begins where
+/// its call came from, and the next one where it ended.
+struct Prompt {
+    fake: Arc<Fake>,
+    orders: mpsc::Sender<(bool, Then)>,
+    begun_on: Mutex<Vec<thread::ThreadId>>,
+}
+
+impl Engine for Prompt {
+    fn write(&self, ops: &[Op], sync: bool, then: Then) {
+        self.begun_on.lock().unwrap().push(thread::current().id());
+        match self.fake.put(ops) {
+            Ok(_) => self.orders.send((sync, then)).unwrap(),
+            Err(error) => then.call(Err(error)),
+        }
+    }
+
+    fn try_write(&self, ops: &[Op], sync: bool, then: Then) -> Option<Then> {
+        let appends = ops.iter().all(|op| matches!(op, Op::Append(_)));
+        if !appends {
+            return Some(then);
+        }
+        self.write(ops, sync, then);
+        None
+    }
+
+    fn read(&self, range: Range<u64>, bytes_max: u64) -> io::Result<Vec<Record>> {
+        self.fake.read(range, bytes_max)
+    }
+}
+
+fn prompt(bench: &Bench) -> (GroupCommit<Prompt>, JoinHandle<()>) {
+    let (orders, taken) = mpsc::channel::<(bool, Then)>();
+    let fake = bench.fake.clone();
+    let own = thread::spawn(move || {
+        for (sync, then) in taken {
+            then.call(if sync { fake.sync().map(|()| 1) } else { Ok(1) });
+        }
+    });
+    let engine = Prompt { fake: bench.fake.clone(), orders, begun_on: Mutex::default() };
+    let opened = Opened { engine, state: LogState::default(), first: 0 };
+    (GroupCommit::start(opened).unwrap(), own)
+}
+
+#[test]
+fn a_lone_write_wakes_nobody_but_the_engine() {
+    let bench = Bench::new(Fault::None);
+    let (log, own) = prompt(&bench);
+    log.append(vec![record(0)], bench.done(0));
+    assert_eq!(bench.next(), (0, None));
+    assert_eq!(*log.engine.begun_on.lock().unwrap(), [thread::current().id()]);
+
+    // What gathers behind it goes on from the engine's thread, and the rest is for the writer's.
+    bench.fake.gated.store(true, SeqCst);
+    for n in 1..9 {
+        log.append(vec![record(n)], bench.done(n));
+    }
+    log.save_vote(Vote::default(), bench.done(9));
+    assert!(bench.calls.try_recv().is_err(), "acknowledged before a sync");
+    bench.fake.gated.store(false, SeqCst);
+    bench.gate.send(()).unwrap();
+    for n in 1..10 {
+        assert_eq!(bench.next(), (n, None));
+    }
+    let writer = log.writer.as_ref().unwrap().thread().id();
+    assert_eq!(*log.engine.begun_on.lock().unwrap().last().unwrap(), writer);
+    assert_eq!(bench.fake.syncs.load(SeqCst), 3);
+    drop(log);
+    own.join().unwrap();
+}
+
+/// A group may be out on the engine's thread when the store goes away, or even be what lets go of it. The
+/// engine must not be dropped there, for that would wait for itself.
+#[test]
+fn an_engine_outlives_what_runs_on_its_thread() {
+    for inside in [false, true] {
+        let bench = Bench::new(Fault::None);
+        let (log, own) = prompt(&bench);
+        let log = Arc::new(log);
+        bench.fake.gated.store(true, SeqCst);
+        let (held, call) = (inside.then(|| log.clone()), bench.call.clone());
+        let done = Box::new(move |result: io::Result<()>| {
+            drop(held);
+            call.send((7, result.err().map(|e| e.to_string()))).unwrap();
+        });
+        log.append(vec![record(0)], done);
+        log.append(vec![record(1)], bench.done(8));
+        bench.gate.send(()).unwrap();
+        bench.gate.send(()).unwrap();
+        drop(log);
+        assert_eq!((bench.next(), bench.next()), ((7, None), (8, None)));
+        // The writer thread drops the engine, whose channel then ends.
+        own.join().unwrap();
+    }
+}
+
+/// Each step of a disk that fails, on each thread on which a group may begin.
+#[test]
+fn a_failure_on_the_engines_thread_is_final() {
+    for fault in [Fault::FailSync, Fault::FailWrite, Fault::PanicWrite] {
+        let bench = Bench::new(fault);
+        let (log, own) = prompt(&bench);
+        for n in 0..10 {
+            log.append(vec![record(n)], bench.done(n));
+        }
+        for n in 0..10 {
+            let (m, error) = bench.next();
+            assert_eq!(m, n, "Dones out of order");
+            assert!(error.is_some(), "write {n} was acknowledged after a failure");
+        }
+        drop(log);
+        own.join().unwrap();
+    }
 }

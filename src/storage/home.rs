@@ -19,6 +19,7 @@ use std::{
     io::{self, Write},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use super::{LogEngine, lock};
@@ -38,10 +39,21 @@ const LOG: &str = "log";
 pub(super) struct Home {
     dir: PathBuf,
     engine: LogEngine,
-    witness: File,
+    witness: Arc<Witness>,
     promised: u64,
     is_new: bool,
     _lock: File,
+}
+
+/// The file that says how far the log was promised.
+#[derive(Debug)]
+pub(super) struct Witness(File);
+
+impl Witness {
+    /// All up to here is durable and may be promised to others.
+    pub(super) fn promise(&self, upto: u64) -> io::Result<()> {
+        self.0.write_all_at(&witness_bytes(upto), 0)
+    }
 }
 
 impl Home {
@@ -60,6 +72,7 @@ impl Home {
             Self::prepare(dir).map_err(context)?;
         }
         let (witness, promised) = Self::open_witness(&dir.join(WITNESS), is_new)?;
+        let witness = Arc::new(Witness(witness));
         Ok(Self { dir: dir.to_owned(), engine, witness, promised, is_new, _lock: held })
     }
 
@@ -93,7 +106,7 @@ impl Home {
     pub(super) fn establish(&mut self, promised: u64) -> Result<(), StartError> {
         let context = |e| StartError::io(format!("create log directory {}", self.dir.display()), e);
         self.promise(promised).map_err(context)?;
-        self.witness.sync_all().map_err(context)?;
+        self.witness.0.sync_all().map_err(context)?;
         sync_dir(&self.log_dir()).map_err(context)?;
         sync_dir(&self.dir).map_err(context)?;
         let write = || {
@@ -111,9 +124,14 @@ impl Home {
         Ok(())
     }
 
-    /// All up to here is durable and may be promised to others.
+    /// Where a sync is witnessed. Whoever holds it does not hold the directory's lock.
+    pub(super) fn witness(&self) -> Arc<Witness> {
+        self.witness.clone()
+    }
+
+    /// See [`Witness::promise`].
     pub(super) fn promise(&self, upto: u64) -> io::Result<()> {
-        self.witness.write_all_at(&witness_bytes(upto), 0)
+        self.witness.promise(upto)
     }
 
     /// Whether there is a log of ours in `dir`; `false` if it is to be created.
@@ -191,7 +209,7 @@ impl Home {
 impl Drop for Home {
     fn drop(&mut self) {
         // Only so that it is current after a power cut, too; it is right in any case.
-        if let Err(error) = self.witness.sync_data() {
+        if let Err(error) = self.witness.0.sync_data() {
             tracing::warn!(%error, dir = %self.dir.display(), "the log's witness is not synced");
         }
     }

@@ -21,10 +21,12 @@
 
 mod commit;
 mod disk;
+mod front;
 mod home;
 mod identity;
 mod lock;
 mod memory;
+mod records;
 mod scan;
 mod sled;
 mod slot;

@@ -32,7 +32,7 @@ use bytes::BytesMut;
 
 use super::{
     LogId, Record,
-    commit::{Engine, Opened, guard},
+    commit::{Engine, Opened, Then, count_sync, guard},
     home::{Home, sync_dir},
     lock,
     slot::{self, Meta},
@@ -41,6 +41,7 @@ use super::{
 use crate::{
     codec,
     error::{Damage, StartError},
+    runtime::Stopwatch,
 };
 
 /// 17 values and their keys stay below the 128 KiB of which the module speaks.
@@ -328,10 +329,8 @@ impl Sled {
     fn path(&self) -> PathBuf {
         self.home.log_dir().join("db")
     }
-}
 
-impl Engine for Sled {
-    fn write(&self, ops: &[Op]) -> io::Result<u64> {
+    fn put(&self, ops: &[Op]) -> io::Result<u64> {
         // Held throughout: nobody may see an index that is ahead of the store.
         let mut index = self.lock();
         let mut step = Step::new(std::mem::take(&mut *index));
@@ -352,10 +351,22 @@ impl Engine for Sled {
     }
 
     fn sync(&self) -> io::Result<()> {
-        let step = self.lock().meta.step;
+        let (watch, step) = (Stopwatch::start(), self.lock().meta.step);
         self.db.flush().map_err(io_error)?;
         self.file.sync_data()?;
+        count_sync(watch);
         self.home.promise(step)
+    }
+}
+
+impl Engine for Sled {
+    fn write(&self, ops: &[Op], sync: bool, then: Then) {
+        let written = self.put(ops);
+        let synced = |bytes| match sync {
+            true => self.sync().map(|()| bytes),
+            false => Ok(bytes),
+        };
+        then.call(written.and_then(synced));
     }
 
     fn read(&self, range: Range<u64>, bytes_max: u64) -> io::Result<Vec<Record>> {

@@ -24,7 +24,7 @@ fn after(change: impl FnOnce(&Db)) -> Result<LogState, String> {
     let opened = reopen(dir.path()).unwrap();
     let vote = Vote { term: 4, voted_for: 1, committed: true };
     for op in [append(1, 0..5), append(1, 5..10), append(2, 10..15), Op::SaveVote(vote)] {
-        opened.engine.write(&[op]).unwrap();
+        opened.engine.put(&[op]).unwrap();
         opened.engine.sync().unwrap();
     }
     change(&opened.engine.db);
@@ -94,7 +94,7 @@ fn a_large_group_is_several_whole_steps() {
         append(2, 16..18),
         Op::Purge(LogId { term: 1, index: 13 }),
     ];
-    opened.engine.write(&ops).unwrap();
+    opened.engine.put(&ops).unwrap();
     let steps = opened.engine.lock().meta.step;
     assert!(steps > 3, "{steps}");
     let found = opened.engine.read(14..99, u64::MAX).unwrap();
@@ -117,7 +117,7 @@ fn a_purge_in_several_steps_may_be_interrupted() {
         let opened = reopen(dir.path()).unwrap();
         // One slot for each, for they are written one by one.
         for index in 0..3000 {
-            opened.engine.write(&[append(1, index..index + 1)]).unwrap();
+            opened.engine.put(&[append(1, index..index + 1)]).unwrap();
         }
         // The first step of such a purge, as a crash leaves it.
         let mut step = Step::new(opened.engine.lock().clone());
@@ -131,9 +131,9 @@ fn a_purge_in_several_steps_may_be_interrupted() {
         assert_eq!(opened.first, upto.index + 1);
         let next = LogId { term: 3, index: upto.index + 1 };
         if upto.index == 9000 {
-            opened.engine.write(&[append(3, next.index..next.index + 9)]).unwrap();
+            opened.engine.put(&[append(3, next.index..next.index + 9)]).unwrap();
         }
-        opened.engine.write(&[Op::Purge(LogId { term: 3, ..next })]).unwrap();
+        opened.engine.put(&[Op::Purge(LogId { term: 3, ..next })]).unwrap();
         assert!(opened.engine.lock().slots.keys().all(|first| *first > upto.index));
         drop(opened);
         assert_eq!(reopen(dir.path()).unwrap().first, next.index + 1);

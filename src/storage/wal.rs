@@ -1,4 +1,4 @@
-//! The write-ahead log engine, and the only file that names `raft_log`.
+//! The write-ahead log engine.
 //!
 //! Owns the `Engine` over that crate: a stream of records in files named by the position at which
 //! they begin, each record with a checksum. The crate appends, rotates, indexes and deletes; the
@@ -7,48 +7,49 @@
 //!
 //! Invariants
 //! - One sync is in flight at a time; the group is formed in front of us, so the crate's own wait
-//!   for a group is off.
+//!   for a group is off. It ends on the crate's thread, which goes on from there.
 //! - Payloads are the caller's `Bytes`, in the crate's cache too.
 //! - The witness of the [`Home`] is the position in the stream up to which all was synced.
 //! - What the crate says it holds is compared with what the scan found.
-//!
-//! The committed position travels as the crate's user data: its own commit record refuses
-//! a position beyond the last entry, and truncation below it, which is not for a log to judge.
 //!
 //! Does not: group writes, or keep entries beyond the crate's cache.
 
 use std::{
     fmt,
     fs::OpenOptions,
-    io::{self, Read, Write},
+    io,
     ops::Range,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
     time::Duration,
 };
 
-use bytes::Bytes;
 use raft_log::{
-    Config, RaftLog, RaftLogAction, RaftLogRecord, RaftWalTypes, Types, WALRecord, WalTypes,
-    api::raft_log_writer::RaftLogWriter,
-    chunked_wal,
-    codeq::{Decode, Encode, OffsetSize},
+    Config, RaftLog, api::raft_log_writer::RaftLogWriter, chunked_wal, codeq::OffsetSize,
 };
 
 use super::{
-    LogId, LogState, Record, Vote,
-    commit::{Engine, Opened, guard},
+    LogId, Record,
+    commit::{Engine, Opened, Then, guard},
     home::Home,
     lock,
+    records::{Ballot, Format, Payload, Replay, Synced, decode, ids, state_from},
     scan::{Chunk, Scanned, scan},
     state::Op,
 };
-use crate::error::{Damage, StartError};
+use crate::{
+    error::{Damage, StartError},
+    runtime::Stopwatch,
+};
 
 /// Payload the crate keeps in memory beside the newest file, which it never drops.
 const CACHE_BYTES: usize = 64 << 20;
 /// For reading files on opening; the crate's own default is 64 MiB.
 const READ_BUFFER_BYTES: usize = 1 << 20;
+/// More than a record has beside its payload; the committed position is a record of some hundred bytes.
+const RECORD_BYTES: u64 = 256;
+/// What is encoded on the thread that asks for it, rather than woken another thread for.
+const AT_ONCE_BYTES: u64 = 1 << 20;
 /// Files end by size alone: the crate also counts records.
 const CHUNK_RECORDS: usize = usize::MAX;
 
@@ -61,12 +62,15 @@ pub(super) struct Wal {
 
 struct Open {
     log: RaftLog<Format>,
-    /// Position in the stream after the last record.
+    /// Where the newest file begins in the stream, and where its last record ends.
+    begin: u64,
     end: u64,
+    /// A file that is as long as this makes way for the next.
+    file_bytes: u64,
 }
 
 /// Opens the log of `home`, reading all of it.
-pub(super) fn open(mut home: Home, file_bytes: u64) -> Result<Opened<Wal>, StartError> {
+pub(super) fn open(home: Home, file_bytes: u64) -> Result<Opened<Wal>, StartError> {
     let dir = home.log_dir();
     let chunks = chunks(&home)?;
     let mut replay = Replay::default();
@@ -89,7 +93,7 @@ pub(super) fn open(mut home: Home, file_bytes: u64) -> Result<Opened<Wal>, Start
     let config = Arc::new(config);
     let held = |e: &io::Error| e.kind() == io::ErrorKind::WouldBlock;
     let opened = lock::patiently(|| guard(|| RaftLog::open(config.clone())), held);
-    let mut log = opened.map_err(|e| match e.kind() {
+    let log = opened.map_err(|e| match e.kind() {
         io::ErrorKind::WouldBlock => StartError::Locked(dir.clone()),
         io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
             Damage { file: dir.clone(), offset: 0, reason: e.to_string() }.into()
@@ -102,21 +106,48 @@ pub(super) fn open(mut home: Home, file_bytes: u64) -> Result<Opened<Wal>, Start
         return Err(Damage { file: dir, offset: 0, reason }.into());
     }
     // Also when reopened: the crate may have begun a new file.
-    let end = log.stat().open_chunk.global_end;
-    let flushed = start_sync(&mut log).and_then(|rx| finish_sync(&rx));
-    flushed.map_err(|e| StartError::io(context(), e))?;
-    if home.is_new() {
-        home.establish(end)?;
-    } else {
-        home.promise(end).map_err(|e| StartError::io(context(), e))?;
+    let open = Open::new(log, file_bytes);
+    let (end, is_new) = (open.end, home.is_new());
+    let mut engine = Wal { open: Mutex::new(open), home };
+    engine.sync().map_err(|e| StartError::io(context(), e))?;
+    if is_new {
+        engine.home.establish(end)?;
     }
-    let engine = Wal { open: Mutex::new(Open { log, end }), home };
     Ok(Opened { engine, state, first: replay.first.max(state.floor()) })
 }
 
 impl Wal {
     fn lock(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put(&self, mut open: MutexGuard<'_, Open>, ops: &[Op], sync: bool, then: Then) {
+        let before = open.end;
+        let written = open.write(ops);
+        let bytes = open.end - before;
+        if !sync || written.is_err() {
+            drop(open);
+            return then.call(written.map(|()| bytes));
+        }
+        let (end, witness) = (open.end, self.home.witness());
+        let synced = Synced { then, bytes, end, witness, watch: Stopwatch::start() };
+        // A worker that is gone drops what it is given, and that is an answer.
+        if let Err(error) = open.log.flush(true, Some(synced)) {
+            tracing::error!(%error, "the log's flush worker is gone");
+        }
+    }
+
+    /// Syncs all that was written, and waits for it.
+    fn sync(&self) -> io::Result<()> {
+        let (sender, synced) = mpsc::sync_channel(1);
+        self.write(
+            &[],
+            true,
+            Then::new(move |result| {
+                let _ = sender.send(result.map(|_bytes| ()));
+            }),
+        );
+        synced.recv().map_err(io::Error::other)?
     }
 
     /// Where the damage is that a read came upon.
@@ -132,38 +163,17 @@ impl Wal {
 }
 
 impl Engine for Wal {
-    fn write(&self, ops: &[Op]) -> io::Result<u64> {
-        let mut open = self.lock();
-        let Open { log, end } = &mut *open;
-        let before = *end;
-        for op in ops {
-            let segment = match op {
-                Op::Append(records) => {
-                    log.append(records.iter().map(|r| (ids(&r.id), Payload(r.payload.clone()))))?
-                }
-                Op::SaveVote(vote) => log.save_vote(Ballot(*vote))?,
-                Op::SaveCommitted(committed) => log.save_user_data(Some(ids(committed)))?,
-                Op::TruncateAfter(last) => truncate(log, *last)?,
-                Op::Purge(upto) => {
-                    // The crate compares ids: an entry of a later term would survive its purge.
-                    if log.log_state().last().is_some_and(|last| last.1 <= upto.index) {
-                        truncate(log, None)?;
-                    }
-                    log.purge(ids(upto))?
-                }
-            };
-            *end = segment.end().0;
-        }
-        Ok(*end - before)
+    fn write(&self, ops: &[Op], sync: bool, then: Then) {
+        self.put(self.lock(), ops, sync, then);
     }
 
-    fn sync(&self) -> io::Result<()> {
-        let (synced, end) = {
-            let mut open = self.lock();
-            (start_sync(&mut open.log)?, open.end)
-        };
-        finish_sync(&synced)?;
-        self.home.promise(end)
+    fn try_write(&self, ops: &[Op], sync: bool, then: Then) -> Option<Then> {
+        match self.open.try_lock() {
+            // A reader of older entries may hold it for as long as the disk takes.
+            Ok(open) if sync && open.takes_at_once(ops) => self.put(open, ops, sync, then),
+            _ => return Some(then),
+        }
+        None
     }
 
     fn read(&self, range: Range<u64>, bytes_max: u64) -> io::Result<Vec<Record>> {
@@ -193,6 +203,55 @@ impl fmt::Debug for Wal {
     }
 }
 
+impl Open {
+    fn new(log: RaftLog<Format>, file_bytes: u64) -> Self {
+        let newest = log.stat().open_chunk;
+        Self { log, begin: newest.global_start, end: newest.global_end, file_bytes }
+    }
+
+    /// Whether these need neither a new file nor much time.
+    fn takes_at_once(&self, ops: &[Op]) -> bool {
+        let mut bytes = 0;
+        for op in ops {
+            match op {
+                Op::Append(records) => {
+                    bytes +=
+                        records.iter().map(|r| r.payload.len() as u64 + RECORD_BYTES).sum::<u64>();
+                }
+                Op::SaveVote(_) | Op::SaveCommitted(_) => bytes += RECORD_BYTES,
+                Op::TruncateAfter(_) | Op::Purge(_) => return false,
+            }
+        }
+        bytes <= AT_ONCE_BYTES && self.end - self.begin + bytes < self.file_bytes
+    }
+
+    fn write(&mut self, ops: &[Op]) -> io::Result<()> {
+        let log = &mut self.log;
+        for op in ops {
+            let segment = match op {
+                Op::Append(records) => {
+                    log.append(records.iter().map(|r| (ids(&r.id), Payload(r.payload.clone()))))?
+                }
+                Op::SaveVote(vote) => log.save_vote(Ballot(*vote))?,
+                Op::SaveCommitted(committed) => log.save_user_data(Some(ids(committed)))?,
+                Op::TruncateAfter(last) => truncate(log, *last)?,
+                Op::Purge(upto) => {
+                    // The crate compares ids: an entry of a later term would survive its purge.
+                    if log.log_state().last().is_some_and(|last| last.1 <= upto.index) {
+                        truncate(log, None)?;
+                    }
+                    log.purge(ids(upto))?
+                }
+            };
+            self.end = segment.end().0;
+        }
+        if self.end - self.begin >= self.file_bytes {
+            self.begin = log.stat().open_chunk.global_start;
+        }
+        Ok(())
+    }
+}
+
 fn truncate(
     log: &mut RaftLog<Format>,
     last: Option<LogId>,
@@ -206,18 +265,6 @@ fn truncate(
         "truncation must keep the entry it names: {last:?}, kept {kept:?}"
     );
     Ok(segment)
-}
-
-/// Hands what is pending to the crate's thread, to be written and synced.
-fn start_sync(log: &mut RaftLog<Format>) -> io::Result<mpsc::Receiver<io::Result<()>>> {
-    let (tx, rx) = mpsc::sync_channel(1);
-    log.flush(true, Some(tx))?;
-    Ok(rx)
-}
-
-/// Waits for it. That thread drops the callback uncalled where it failed before.
-fn finish_sync(synced: &mpsc::Receiver<io::Result<()>>) -> io::Result<()> {
-    synced.recv().map_err(|e| io::Error::other(format!("the log's flush worker is gone: {e}")))?
 }
 
 /// The files of the log, in order.
@@ -255,161 +302,4 @@ fn cut(scanned: &Scanned) -> Result<(), StartError> {
         file.sync_all()
     };
     set_len().map_err(|e| StartError::io(format!("cut {}", tail.file.display()), e))
-}
-
-fn decode(bytes: &[u8]) -> io::Result<(RaftLogRecord<Format>, usize)> {
-    // Record types are 0 to 5. Said early, for this is tried at every offset behind a torn record.
-    if bytes.first_chunk().is_some_and(|kind| u32::from_be_bytes(*kind) > 5) {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "not a record"));
-    }
-    let mut rest = bytes;
-    let record = RaftLogRecord::<Format>::decode(&mut rest)?;
-    Ok((record, bytes.len() - rest.len()))
-}
-
-/// The state after each record of the scan, and whether the entries it speaks of were there.
-#[derive(Default)]
-struct Replay {
-    state: LogState,
-    begun: bool,
-    /// All entries from here to the last one were seen.
-    first: u64,
-    /// The first file speaks of entries before it.
-    headless: bool,
-}
-
-impl Replay {
-    fn apply(&mut self, record: RaftLogRecord<Format>) -> Result<(), String> {
-        let state = &mut self.state;
-        match record {
-            WALRecord::Checkpoint(checkpoint) => {
-                let told = state_from(&checkpoint);
-                let expected = LogState { committed: told.committed, ..*state };
-                if self.begun && expected != told {
-                    return Err(format!("expected {state:?}, found a checkpoint of {told:?}"));
-                }
-                if !self.begun {
-                    self.first = told.end();
-                    self.headless = told.last != told.purged;
-                }
-                *state = told;
-            }
-            WALRecord::Action(RaftLogAction::Append(id, _)) => {
-                let id = LogId { term: id.0, index: id.1 };
-                match state.last {
-                    Some(last) if last.index + 1 != id.index || last.term > id.term => {
-                        return Err(format!("after entry {last} follows {id}"));
-                    }
-                    Some(_) => {}
-                    None => (self.first, self.headless) = (id.index, false),
-                }
-                state.last = Some(id);
-            }
-            WALRecord::Action(RaftLogAction::SaveVote(vote)) => state.vote = Some(vote.0),
-            WALRecord::Action(RaftLogAction::TruncateAfter(last)) => {
-                state.last = last.map(|(term, index)| LogId { term, index });
-                self.first = self.first.min(state.end());
-            }
-            WALRecord::Action(RaftLogAction::PurgeUpto((term, index))) => {
-                let upto = LogId { term, index };
-                state.purged = state.purged.max(Some(upto));
-                state.last = state.last.max(Some(upto));
-                self.first = self.first.min(state.end());
-            }
-            WALRecord::Action(RaftLogAction::Commit(id)) => {
-                return Err(format!("a record {id:?} that this release does not write"));
-            }
-        }
-        self.begun = true;
-        Ok(())
-    }
-
-    /// Which entries should be there and are not.
-    fn missing(&self) -> Option<String> {
-        let missing = match self.state.purged {
-            Some(_) => self.first > self.state.floor(),
-            None => self.headless && self.state.last.is_some(),
-        };
-        let (from, to) = (self.state.floor(), self.first);
-        missing.then(|| format!("entries {from}..{to} are missing before this file"))
-    }
-}
-
-fn ids(id: &LogId) -> (u64, u64) {
-    (id.term, id.index)
-}
-
-type Checkpoint = <RaftWalTypes<Format> as WalTypes>::Checkpoint;
-
-fn state_from(state: &Checkpoint) -> LogState {
-    let id = |id: &(u64, u64)| LogId { term: id.0, index: id.1 };
-    LogState {
-        vote: state.vote().map(|vote| vote.0),
-        committed: state.user_data.as_ref().map(id),
-        purged: state.purged().map(id),
-        last: state.last().map(id),
-    }
-}
-
-/// How the crate's types are filled.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Format;
-
-impl Types for Format {
-    /// Term, then index: their order is that of log ids.
-    type LogId = (u64, u64);
-    type LogPayload = Payload;
-    type Vote = Ballot;
-    type Callback = mpsc::SyncSender<io::Result<()>>;
-    /// The committed position.
-    type UserData = (u64, u64);
-
-    fn log_index(id: &(u64, u64)) -> u64 {
-        id.1
-    }
-
-    fn payload_size(payload: &Payload) -> u64 {
-        payload.0.len() as u64
-    }
-}
-
-/// Length, then bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Payload(Bytes);
-
-impl Encode for Payload {
-    fn encode<W: Write>(&self, mut w: W) -> io::Result<usize> {
-        let length = u32::try_from(self.0.len()).map_err(io::Error::other)?;
-        let n = length.encode(&mut w)?;
-        w.write_all(&self.0)?;
-        Ok(n + self.0.len())
-    }
-}
-
-impl Decode for Payload {
-    fn decode<R: Read>(r: R) -> io::Result<Self> {
-        // Grows as it reads, so a bad length costs no memory.
-        Vec::<u8>::decode(r).map(|bytes| Payload(bytes.into()))
-    }
-}
-
-/// The crate refuses a vote that is less than the one it has, by this order: that of votes.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd)]
-struct Ballot(Vote);
-
-impl Encode for Ballot {
-    fn encode<W: Write>(&self, mut w: W) -> io::Result<usize> {
-        let Vote { term, voted_for, committed } = &self.0;
-        Ok(term.encode(&mut w)? + voted_for.encode(&mut w)? + committed.encode(&mut w)?)
-    }
-}
-
-impl Decode for Ballot {
-    fn decode<R: Read>(mut r: R) -> io::Result<Self> {
-        Ok(Ballot(Vote {
-            term: u64::decode(&mut r)?,
-            voted_for: u64::decode(&mut r)?,
-            committed: bool::decode(&mut r)?,
-        }))
-    }
 }
