@@ -4,11 +4,12 @@
 //!
 //! In: proposals that were admitted, of this process and of clients. Out: an [`Outcome`] each.
 //!
-//! When a batch is cut: at once while fewer than [`UNDER_WAY`] are not applied yet, so that a lone proposal
-//! waits for nobody. Otherwise when one of those is applied, a full batch waits, or the last one was cut a
-//! heartbeat ago. So batches grow with the load, as syncs do; a round trip longer than a heartbeat does not bound
-//! what is under way; and a leader that has lost its followers gets to hear from openraft that it leads no more,
-//! which is a definite answer for those who wait.
+//! When a batch is cut: at once while none is under way, so that a lone proposal waits for nobody. Otherwise
+//! when those that are have been applied, when a full batch waits, or [`PACE`] after the last one was cut. So
+//! batches grow with the load, as syncs do, and a sync and a round trip are paid for as many as come meanwhile;
+//! where they take longer than that, batches follow each other as in a pipeline, and a proposal waits for
+//! a fraction of what it takes anyway. And a leader that has lost its followers gets to hear from openraft
+//! that it leads no more, which is a definite answer for those who wait.
 //!
 //! Invariants
 //! - Proposals are logged in the order in which they were submitted; those submitted together are not
@@ -22,6 +23,7 @@ use std::{
     collections::VecDeque,
     mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use openraft::{
@@ -38,9 +40,8 @@ use crate::{
     storage::LogId,
 };
 
-/// Batches under way without which the next one is cut at once: one on its way to the disks, one that is formed
-/// meanwhile.
-const UNDER_WAY: usize = 2;
+/// How long a proposal waits at most for others, while a batch is under way.
+const PACE: Duration = Duration::from_millis(2);
 
 /// A batch is full with so many bytes. One proposal may be longer.
 const BATCH_BYTES: usize = 1 << 16;
@@ -104,10 +105,10 @@ impl Proposals {
         written
     }
 
-    /// The next batch, if it is to be cut now; with `overdue`, whatever is under way.
-    fn cut(self: &Arc<Self>, overdue: bool) -> Option<Answering> {
+    /// The next batch, if it is to be cut now; if `due`, whatever is under way.
+    fn cut(self: &Arc<Self>, due: bool) -> Option<Answering> {
         let mut queue = self.lock();
-        if queue.under_way >= UNDER_WAY && queue.bytes < BATCH_BYTES && !overdue {
+        if queue.under_way > 0 && queue.bytes < BATCH_BYTES && !due {
             return None;
         }
         let (mut submissions, mut bytes) = (Vec::new(), 0);
@@ -181,20 +182,20 @@ impl Drop for Answering {
 impl<R: Runtime> Strong<R> {
     /// Proposes what is submitted. Ends with the node.
     pub(crate) async fn propose_submitted(self: Arc<Self>) {
-        let mut overdue = R::Instant::now() + self.config.heartbeat;
+        let mut due = R::Instant::now();
         loop {
-            while let Some(answering) = self.proposals.cut(R::Instant::now() >= overdue) {
+            while let Some(answering) = self.proposals.cut(R::Instant::now() >= due) {
                 let batch = answering.batch();
                 let answer = move |result| answering.answer(written::<R>(result));
                 let callback = Callback(Box::new(answer));
                 // Were it refused, openraft would have ended, and dropped the callback.
                 let _ = self.raft.client_write_ff(batch, Some(callback)).await;
-                overdue = R::Instant::now() + self.config.heartbeat;
+                due = R::Instant::now() + PACE;
             }
             let changed = self.proposals.changed.notified();
             match self.proposals.waits() {
                 // Either is a reason to look again.
-                Some(true) => drop(R::timeout_at(overdue, changed).await),
+                Some(true) => drop(R::timeout_at(due, changed).await),
                 Some(false) => changed.await,
                 None => return,
             }

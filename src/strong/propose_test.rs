@@ -18,30 +18,27 @@ fn numbers(answering: &Answering) -> Vec<u128> {
 
 const ID: LogId = LogId { term: 1, index: 7 };
 
-/// A lone proposal waits for nobody; those that come while two batches are under way become one.
+/// A lone proposal waits for nobody; those that come while a batch is under way become one.
 #[test]
 fn what_waits_is_proposed_together_and_in_order() {
     let queue = Arc::new(Proposals::default());
-    let mut written: Vec<_> = [&[1][..], &[2], &[3, 4], &[5]]
-        .iter()
-        .enumerate()
-        .map(|(count, numbers)| {
-            let written = submit(&queue, numbers);
-            (written, (count < UNDER_WAY).then(|| queue.cut(false).unwrap()))
-        })
-        .collect();
-    assert!(queue.cut(false).is_none(), "two are under way");
-    let first = written[0].1.take().unwrap();
+    let mut lone = submit(&queue, &[1]);
+    let first = queue.cut(false).unwrap();
+    let (mut pair, mut last) = (submit(&queue, &[3, 4]), submit(&queue, &[5]));
+    assert!(queue.cut(false).is_none(), "one is under way");
     assert_eq!(numbers(&first), [1]);
     first.answer(Ok((ID, vec![Outcome::Opened(1)])));
     let rest = queue.cut(false).unwrap();
     assert_eq!(numbers(&rest), [3, 4, 5]);
+    let mut hurried = submit(&queue, &[6]);
+    let early = queue.cut(true).unwrap();
+    assert_eq!(numbers(&early), [6], "it has waited for long");
     rest.answer(Ok((ID, (3..6).map(Outcome::Opened).collect())));
     let opened = |numbers: &[u64]| numbers.iter().copied().map(Outcome::Opened).collect::<Vec<_>>();
-    for (at, expected) in [(0, opened(&[1])), (2, opened(&[3, 4])), (3, opened(&[5]))] {
-        assert_eq!(written[at].0.try_recv().unwrap(), Ok((ID, expected)));
+    for (written, expected) in [(&mut lone, &[1][..]), (&mut pair, &[3, 4]), (&mut last, &[5])] {
+        assert_eq!(written.try_recv().unwrap(), Ok((ID, opened(expected))));
     }
-    assert_eq!(written[1].0.try_recv(), Err(oneshot::error::TryRecvError::Empty), "not answered");
+    assert_eq!(hurried.try_recv(), Err(oneshot::error::TryRecvError::Empty), "not answered");
 }
 
 /// What is submitted together was admitted together, and is answered together.
