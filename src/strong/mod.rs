@@ -24,6 +24,7 @@ pub(crate) mod observe;
 mod pace;
 pub(crate) mod propose;
 mod read;
+mod replicate;
 #[cfg(test)]
 mod restore;
 mod serve;

@@ -8,24 +8,26 @@
 //!   which a slow sync exceeds, and then send it again and again.
 //! - Votes and heartbeats never wait behind entries or snapshots.
 //!
-//! Does not: serve incoming calls; `strong` does.
+//! Does not: serve incoming calls; `strong` does. What is sent when, `replicate` says.
 
 use std::{future::Future, marker::PhantomData, sync::Arc, time::Duration};
 
+use futures_util::Stream;
 use openraft::{
     AnyError, EntryPayload, OptionalSend,
     alias::{SnapshotOf, VoteOf},
     async_runtime::Select2,
+    base::BoxStream,
     errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable},
     network::{RPCOption, RaftNetworkFactory, v2::RaftNetworkV2},
     raft::{
-        AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
-        TransferLeaderResponse, VoteRequest, VoteResponse,
+        AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult,
+        TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
     },
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::types::Types;
+use super::{replicate, types::Types};
 use crate::{
     codec,
     config::Config,
@@ -36,8 +38,10 @@ use crate::{
     status::Member,
     storage::SnapshotFile,
     transfer,
-    transport::{CallError, Kind, Lane, Message, Peer, Transport},
+    transport::{BoxFuture, CallError, Kind, Lane, Message, Peer, Transport},
 };
+
+type StreamOutcome<R> = Result<StreamAppendResult<Types<R>>, RPCError<Types<R>>>;
 
 /// Makes one [`Network`] per member and purpose.
 pub(crate) struct Networks<R> {
@@ -93,6 +97,24 @@ impl<R: Runtime> RaftNetworkFactory<Types<R>> for Networks<R> {
 }
 
 impl<R: Runtime> Network<R> {
+    pub(super) fn append_bytes_max(&self) -> u64 {
+        self.config.append_bytes_max
+    }
+
+    pub(super) async fn append(
+        &self,
+        request: &AppendEntriesRequest<Types<R>>,
+    ) -> Result<AppendEntriesResponse<Types<R>>, RPCError<Types<R>>> {
+        let timeout = self.config.append_timeout;
+        match self.call(self.append_lane, Kind::Append, request, timeout).await {
+            Err(_) if planted(Bug::AckBeforeQuorum) => Ok(AppendEntriesResponse::Success),
+            Err(_) if planted(Bug::OneSidedQuorum) && is_half_done(request) => {
+                Ok(AppendEntriesResponse::Success)
+            }
+            answered => answered,
+        }
+    }
+
     async fn call<Q: Serialize, A: DeserializeOwned>(
         &self,
         lane: Lane,
@@ -129,14 +151,21 @@ impl<R: Runtime> RaftNetworkV2<Types<R>> for Network<R> {
         request: AppendEntriesRequest<Types<R>>,
         _option: RPCOption,
     ) -> Result<AppendEntriesResponse<Types<R>>, RPCError<Types<R>>> {
-        let timeout = self.config.append_timeout;
-        match self.call(self.append_lane, Kind::Append, &request, timeout).await {
-            Err(_) if planted(Bug::AckBeforeQuorum) => Ok(AppendEntriesResponse::Success),
-            Err(_) if planted(Bug::OneSidedQuorum) && is_half_done(&request) => {
-                Ok(AppendEntriesResponse::Success)
-            }
-            answered => answered,
-        }
+        self.append(&request).await
+    }
+
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        _option: RPCOption,
+    ) -> BoxFuture<'s, Result<BoxStream<'s, StreamOutcome<R>>, RPCError<Types<R>>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<Types<R>>> + OptionalSend + Unpin + 'static,
+    {
+        Box::pin(async move {
+            let stream: BoxStream<'s, _> = Box::pin(replicate::Stream::new(&*self, input));
+            Ok(stream)
+        })
     }
 
     async fn vote(

@@ -1,0 +1,169 @@
+//! How log entries travel to one member: in a pipeline, and news of commits with them.
+//!
+//! Owns [`Stream`], which passes openraft's requests to the member and its replies back.
+//!
+//! - Up to [`UNDER_WAY_MAX`] requests are under way, so that entries do not wait for the round trip of those
+//!   before them.
+//! - A request without entries says only how far the log is committed. It waits [`COMMIT_WAIT`] for one with
+//!   entries, which says so too. Without that, every write would cost each member two messages, and
+//!   the next one would wait for the second.
+//!
+//! In: openraft's stream of requests. Out: its stream of results.
+//!
+//! Invariants
+//! - Requests leave in openraft's order, and results are given in that order.
+//! - A request is dropped only if it has no entries and another one follows, whose reply answers both.
+//! - The first reply that is no full success is the last result.
+//!
+//! Does not: retry, or know what a member lacks. openraft does, and begins another stream.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use futures_util::{FutureExt, StreamExt, stream::FuturesOrdered};
+use openraft::{
+    EntryPayload,
+    alias::LogIdOf,
+    errors::RPCError,
+    raft::{AppendEntriesRequest, AppendEntriesResponse, StreamAppendResult},
+};
+
+use super::{network::Network, types::Types};
+use crate::{runtime::Runtime, transport::BoxFuture};
+
+/// Requests to one member that are under way at once. What comes meanwhile becomes one.
+const UNDER_WAY_MAX: usize = 8;
+
+/// How much later than it could a member hears of a commit at most, when no entries follow.
+const COMMIT_WAIT: Duration = Duration::from_millis(1);
+
+type Request<R> = AppendEntriesRequest<Types<R>>;
+type Reply<R> = Result<AppendEntriesResponse<Types<R>>, RPCError<Types<R>>>;
+type Outcome<R> = Result<StreamAppendResult<Types<R>>, RPCError<Types<R>>>;
+
+/// A request that is under way: what follows on its entries, and how long they are.
+struct Sent<R: Runtime> {
+    prev: Option<LogIdOf<Types<R>>>,
+    last: Option<LogIdOf<Types<R>>>,
+    bytes: u64,
+    reply: Reply<R>,
+}
+
+/// See the module.
+pub(super) struct Stream<'a, R: Runtime, S> {
+    network: &'a Network<R>,
+    /// Until it ends, or a reply ends this.
+    input: Option<S>,
+    /// A request without entries, and the end of its wait.
+    held: Option<(Request<R>, Pin<Box<R::Sleep>>)>,
+    under_way: FuturesOrdered<BoxFuture<'a, Sent<R>>>,
+    bytes_under_way: u64,
+}
+
+impl<'a, R: Runtime, S> Stream<'a, R, S> {
+    pub(super) fn new(network: &'a Network<R>, input: S) -> Self {
+        let under_way = FuturesOrdered::new();
+        Self { network, input: Some(input), held: None, under_way, bytes_under_way: 0 }
+    }
+
+    fn has_room(&self) -> bool {
+        self.under_way.len() < UNDER_WAY_MAX
+            && self.bytes_under_way < self.network.append_bytes_max()
+    }
+
+    fn take(&mut self, request: Request<R>) {
+        let earlier = self.held.take();
+        if request.entries.is_empty() {
+            let wait = earlier.map(|(_, wait)| wait);
+            let wait = wait.unwrap_or_else(|| Box::pin(R::sleep(COMMIT_WAIT)));
+            self.held = Some((request, wait));
+        } else {
+            self.send(request);
+        }
+    }
+
+    fn send(&mut self, request: Request<R>) {
+        let network = self.network;
+        let bytes = request.entries.iter().map(|entry| match &entry.payload {
+            EntryPayload::Normal(batch) => batch.bytes().len() as u64,
+            EntryPayload::Blank | EntryPayload::Membership(_) => 0,
+        });
+        let bytes = bytes.sum();
+        self.bytes_under_way += bytes;
+        let last = request.entries.last().map(|entry| entry.log_id.clone());
+        let prev = request.prev_log_id.clone();
+        let last = last.or_else(|| prev.clone());
+        self.under_way.push_back(Box::pin(async move {
+            Sent { prev, last, bytes, reply: network.append(&request).await }
+        }));
+    }
+
+    /// Sends what was held back.
+    fn release(&mut self) {
+        if let Some((request, _)) = self.held.take() {
+            self.send(request);
+        }
+    }
+
+    fn end(&mut self) {
+        (self.input, self.held) = (None, None);
+        self.under_way.clear();
+    }
+
+    fn outcome(&mut self, Sent { prev, last, bytes, reply }: Sent<R>) -> Outcome<R> {
+        self.bytes_under_way -= bytes;
+        let result = match reply {
+            Ok(reply) => reply.into_stream_result(prev, last.clone()),
+            Err(error) => {
+                self.end();
+                return Err(error);
+            }
+        };
+        if result.as_ref().is_err() || result.as_ref().is_ok_and(|matching| *matching != last) {
+            self.end();
+        }
+        Ok(result)
+    }
+}
+
+impl<R, S> futures_util::Stream for Stream<'_, R, S>
+where
+    R: Runtime,
+    S: futures_util::Stream<Item = Request<R>> + Unpin,
+{
+    type Item = Outcome<R>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Outcome<R>>> {
+        let this = &mut *self;
+        loop {
+            // Also sends what was just begun.
+            if let Poll::Ready(Some(sent)) = this.under_way.poll_next_unpin(cx) {
+                return Poll::Ready(Some(this.outcome(sent)));
+            }
+            if this.has_room()
+                && let Some(input) = &mut this.input
+                && let Poll::Ready(request) = input.poll_next_unpin(cx)
+            {
+                match request {
+                    Some(request) => this.take(request),
+                    None => {
+                        this.input = None;
+                        this.release();
+                    }
+                }
+                continue;
+            }
+            match &mut this.held {
+                Some((_, wait)) => ready!(wait.poll_unpin(cx)),
+                None if this.input.is_none() && this.under_way.is_empty() => {
+                    return Poll::Ready(None);
+                }
+                None => return Poll::Pending,
+            }
+            this.release();
+        }
+    }
+}
