@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use sixbells::{LogEngine, Mode};
-use sixbells_gauge::Setup;
+use sixbells_gauge::{Limits, Setup};
 
 /// Load on real node processes, as a table.
 #[derive(Parser)]
@@ -109,7 +109,8 @@ impl Matrix {
         for mode in &self.modes {
             for engine in &self.engines {
                 for nodes in &self.nodes {
-                    all.push(Setup { nodes: *nodes, mode: *mode, engine: *engine });
+                    let (nodes, mode, engine) = (*nodes, *mode, *engine);
+                    all.push(Setup { nodes, mode, engine, limits: Limits::default() });
                 }
             }
         }

@@ -32,8 +32,8 @@ use std::{path::Path, time::Duration};
 use clap::Parser;
 use sixbells::Mode;
 use sixbells_gauge::{
-    Line, Plan, Row, Setup, Sixbells, System, Until, Verb, bare, failover, first_write, measure,
-    preload, serve, svg, transfer, unless_told,
+    Keys, Line, Plan, Row, Setup, Sixbells, System, Until, Verb, bare, failover, first_write,
+    measure, preload, serve, svg, transfer, unless_told,
 };
 
 use crate::arguments::{Arguments, Matrix};
@@ -95,7 +95,7 @@ async fn cells(
         verb: Verb::Write,
         clients: 1,
         value_bytes,
-        keys: (STATE_BYTES_MAX / value_bytes.max(1)).clamp(1, KEYS_MAX) as u64,
+        keys: Keys::below((STATE_BYTES_MAX / value_bytes.max(1)).clamp(1, KEYS_MAX) as u64),
         rate: arguments.rate,
         until: Until::Time(Duration::from_secs_f64(arguments.seconds())),
     };

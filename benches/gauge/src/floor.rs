@@ -15,7 +15,7 @@ use std::{
 use hdrhistogram::Histogram;
 
 use crate::{
-    load::{Outcome, Plan, Until, Verb},
+    load::{Keys, Outcome, Plan, Until, Verb},
     process::{Used, store},
     row::Row,
 };
@@ -59,7 +59,7 @@ pub fn bare(time: Duration) -> anyhow::Result<Row> {
         verb: Verb::Write,
         clients: 1,
         value_bytes: BLOCK_BYTES,
-        keys: 1,
+        keys: Keys::below(1),
         rate: None,
         until: Until::Time(time),
     };

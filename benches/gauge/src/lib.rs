@@ -4,9 +4,10 @@
 //! |---|---|
 //! | `system` | the two doors: a [`System`] under test and a [`Connection`] to it |
 //! | `sixbells`, `node`, `machine` | the system of this repository, and one node of it in a process |
-//! | `process` | processes by seat, and what the kernel says they used |
+//! | `limits` | what of a node's configuration is not the default |
+//! | `process`, `room` | processes by seat, and what the kernel says they used; what the machine has left |
 //! | `load` | closed and open loop, latencies |
-//! | `row` | one cell: load between two readings of the counters |
+//! | `row` | one cell: load between two readings of the counters, alone or while something happens |
 //! | `outage` | spawn to first write, failover, transfer of the leadership |
 //! | `floor` | the bare disk and network under all of it |
 //! | `plot` | lines as SVG |
@@ -25,12 +26,14 @@
 
 mod baseline;
 mod floor;
+mod limits;
 mod load;
 mod machine;
 mod node;
 mod outage;
 mod plot;
 mod process;
+mod room;
 mod row;
 mod sixbells;
 mod system;
@@ -38,13 +41,15 @@ mod system;
 pub use self::{
     baseline::{Baseline, Count, Report},
     floor::bare,
-    load::{Load, Outcome, Plan, Until, Verb, drive},
+    limits::Limits,
+    load::{Keys, Load, Outcome, Plan, Until, Verb, drive, drive_on},
     machine::{Blob, Values},
     node::serve,
     outage::{Spread, failover, first_write, transfer},
     plot::{Line, svg},
-    process::{Processes, Used, ports, store, unless_told},
-    row::{Row, measure, preload},
-    sixbells::{Setup, Sixbells},
+    process::{Memory, Processes, Used, ports, store, unless_told},
+    room::{Room, open_files_max},
+    row::{Row, meanwhile, measure, measure_on, preload},
+    sixbells::{CaughtUp, Crowd, Setup, Sixbells},
     system::{Connection, System, connections},
 };

@@ -1,6 +1,6 @@
 //! Load: many clients on few connections, and how long their requests took.
 //!
-//! Owns [`Plan`], [`Load`] while it runs and its [`Outcome`].
+//! Owns [`Plan`] with its [`Keys`], [`Load`] while it runs and its [`Outcome`].
 //!
 //! - **Closed loop** (no rate): each client sends its next request when the last one was answered.
 //! - **Open loop** (a rate): requests are due at fixed moments, whether or not the earlier ones were
@@ -86,6 +86,44 @@ pub enum Until {
     Requests(u64),
 }
 
+/// Which keys, and in which order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keys {
+    first: u64,
+    count: u64,
+    stride: u64,
+}
+
+/// A prime, so that steps of this length meet every key once before they meet one again. (But for a multiple
+/// of it, which no plan has as its count of keys.)
+const STRIDE: u64 = 7_368_787;
+
+impl Keys {
+    /// So many, from this one on, one by one.
+    pub const fn new(first: u64, count: u64) -> Self {
+        Self { first, count: if count == 0 { 1 } else { count }, stride: 1 }
+    }
+
+    /// The keys below this, one by one.
+    pub const fn below(count: u64) -> Self {
+        Self::new(0, count)
+    }
+
+    /// The same in far steps: neighbours in time are none in the state.
+    pub fn scattered(self) -> Self {
+        Self { stride: STRIDE, ..self }
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    fn nth(&self, ticket: u64) -> u64 {
+        self.first + ticket % self.count * self.stride % self.count
+    }
+}
+
 /// What to send.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
@@ -95,8 +133,8 @@ pub struct Plan {
     pub clients: usize,
     /// Bytes of a value.
     pub value_bytes: usize,
-    /// Requests go through the keys below this, one by one.
-    pub keys: u64,
+    /// The keys that requests go through.
+    pub keys: Keys,
     /// Requests a second of an open loop; without, the loop is closed.
     pub rate: Option<f64>,
     /// When it ends.
@@ -176,7 +214,14 @@ impl Load {
     /// # Errors
     /// When the system cannot be connected to.
     pub async fn start<S: System>(system: &S, plan: Plan) -> anyhow::Result<Self> {
-        let connections = connections(system, plan.clients).await?;
+        Self::start_on(connections(system, plan.clients).await?, plan)
+    }
+
+    /// The same on these connections, of which there is at least one.
+    ///
+    /// # Errors
+    /// None but those of a histogram.
+    pub fn start_on<C: Connection>(connections: Vec<C>, plan: Plan) -> anyhow::Result<Self> {
         let mut tally = Tally::default();
         for _ in &connections {
             tally.latencies_us.push(Mutex::new(Histogram::new_with_bounds(1, LATENCY_US_MAX, 3)?));
@@ -229,7 +274,15 @@ impl Load {
 /// # Errors
 /// When the system cannot be connected to. A request that fails is counted instead.
 pub async fn drive<S: System>(system: &S, plan: &Plan) -> anyhow::Result<Outcome> {
-    let load = Load::start(system, *plan).await?;
+    drive_on(connections(system, plan.clients).await?, plan).await
+}
+
+/// The same on these connections.
+///
+/// # Errors
+/// When a client panicked.
+pub async fn drive_on<C: Connection>(connections: Vec<C>, plan: &Plan) -> anyhow::Result<Outcome> {
+    let load = Load::start_on(connections, *plan)?;
     if let Until::Time(time) = plan.until {
         sleep(time).await;
     }
@@ -286,11 +339,28 @@ async fn request<C: Connection>(connection: &C, plan: &Plan, ticket: u64) -> any
         Verb::Read | Verb::ReadLocal => (ticket, false),
         Verb::Mix => (ticket / 2, ticket.is_multiple_of(2)),
     };
-    let key = key % plan.keys;
+    let key = plan.keys.nth(key);
     match plan.verb {
         _ if writes => connection.write(key, vec![7; plan.value_bytes]).await?,
         Verb::ReadLocal => connection.read_local(key).await?,
         _ => connection.read(key).await?,
     }
     Ok(writes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A state that is filled with fewer keys than it says would be smaller than what is claimed.
+    #[test]
+    fn each_key_comes_once_in_a_round() {
+        for keys in [Keys::new(7, 1_000), Keys::new(7, 1_000).scattered(), Keys::below(1)] {
+            let mut round: Vec<u64> = (0..keys.count()).map(|ticket| keys.nth(ticket)).collect();
+            round.sort_unstable();
+            let expected: Vec<u64> = (keys.first..keys.first + keys.count).collect();
+            assert_eq!(round, expected);
+            assert_eq!(keys.nth(keys.count()), keys.nth(0));
+        }
+    }
 }

@@ -1,8 +1,9 @@
 //! One node in a process of its own, which answers orders on its standard input.
 //!
 //! Owns [`serve`], which a bench calls when it was started with `--node`, and [`Spec`], how the two say to
-//! each other what to start. Orders are lines: `syncs`, answered with a number, and `transfer ID`,
-//! answered with `done` or the error. The end of the input is the end of the node.
+//! each other what to start. Orders are lines: `syncs`, answered with a number; `transfer ID`, `snapshot` and
+//! `add ID ADDR`, answered with `done` or the error. One is carried out after the other, and the end of the input
+//! is the end of the node.
 //!
 //! Does not: set anything but what the specification says; all else is the default.
 
@@ -10,10 +11,10 @@ use std::{path::PathBuf, time::Duration};
 
 use anyhow::Context;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use sixbells::{EventualNode, LogEngine, Mode, Node};
+use sixbells::{Error, EventualNode, LogEngine, Mode, Node};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-use crate::machine::Values;
+use crate::{limits::Limits, machine::Values};
 
 /// What one node process is to be.
 #[derive(Debug, PartialEq)]
@@ -21,25 +22,31 @@ pub(crate) struct Spec {
     pub(crate) id: u64,
     pub(crate) mode: Mode,
     pub(crate) engine: LogEngine,
+    pub(crate) limits: Limits,
     pub(crate) dir: PathBuf,
-    pub(crate) addrs: Vec<String>,
+    pub(crate) listen: String,
+    /// The first members, with this node; none, if it is to be added to a cluster.
+    pub(crate) peers: Vec<String>,
 }
 
 impl Spec {
     /// In one argument. The directory comes last, for it may have spaces.
     pub(crate) fn line(&self) -> String {
-        let Self { id, mode, engine, dir, addrs } = self;
-        format!("{id} {mode} {engine} {} {}", addrs.join(","), dir.display())
+        let Self { id, mode, engine, limits, dir, listen, peers } = self;
+        let (peers, dir) = (peers.join(","), dir.display());
+        format!("{id} {mode} {engine} {limits} {listen} {peers} {dir}")
     }
 
     fn parse(line: &str) -> anyhow::Result<Self> {
-        let mut parts = line.splitn(5, ' ');
+        let mut parts = line.splitn(7, ' ');
         let mut next = || parts.next().context("the node's specification is too short");
         Ok(Self {
             id: next()?.parse()?,
             mode: next()?.parse().map_err(anyhow::Error::msg)?,
             engine: next()?.parse().map_err(anyhow::Error::msg)?,
-            addrs: next()?.split(',').map(str::to_owned).collect(),
+            limits: next()?.parse()?,
+            listen: next()?.to_owned(),
+            peers: next()?.split(',').filter(|peer| !peer.is_empty()).map(str::to_owned).collect(),
             dir: next()?.into(),
         })
     }
@@ -65,9 +72,9 @@ pub async fn serve(line: &str) -> anyhow::Result<()> {
             samples.run_upkeep();
         }
     });
-    let peers = (1..).zip(spec.addrs);
-    let builder = Node::<Values>::builder(spec.id).data_dir(spec.dir);
-    let builder = builder.log_engine(spec.engine).peers(peers);
+    let builder = Node::<Values>::builder(spec.id).data_dir(spec.dir).listen(spec.listen);
+    let builder = builder.log_engine(spec.engine).peers((1..).zip(spec.peers));
+    let builder = builder.config(spec.limits.config());
     let node = match spec.mode {
         Mode::Strong => Running::Strong(builder.start().await?),
         Mode::Eventual => Running::Eventual(builder.start_eventual().await?),
@@ -84,16 +91,24 @@ pub async fn serve(line: &str) -> anyhow::Result<()> {
 }
 
 async fn obey(node: &Running, metrics: &PrometheusHandle, order: &str) -> String {
-    match (order.split_once(' '), node) {
-        (None, _) => syncs(&metrics.render()),
-        (Some((_, to)), Running::Strong(node)) => match to.parse() {
-            Ok(to) => match node.transfer_leadership(to).await {
-                Ok(()) => "done".into(),
-                Err(error) => error.to_string(),
-            },
-            Err(error) => format!("{to:?} is no node: {error}"),
-        },
-        (Some(_), Running::Eventual(_)) => "nobody leads in eventual mode".into(),
+    let words: Vec<&str> = order.split(' ').collect();
+    let done = match (words.as_slice(), node) {
+        (["syncs"], _) => return syncs(&metrics.render()),
+        (order, Running::Strong(node)) => administer(node, order).await,
+        (_, Running::Eventual(_)) => return "nobody leads in eventual mode".into(),
+    };
+    done.map_or_else(|error| error.to_string(), |()| "done".into())
+}
+
+async fn administer(node: &Node<Values>, order: &[&str]) -> Result<(), Error> {
+    let id = |text: &str| {
+        text.parse().map_err(|error| Error::Refused(format!("{text:?} is no node: {error}")))
+    };
+    match *order {
+        ["snapshot"] => node.snapshot().await,
+        ["transfer", to] => node.transfer_leadership(id(to)?).await,
+        ["add", node_id, addr] => node.add(id(node_id)?, addr).await,
+        _ => Err(Error::Refused(format!("no order: {order:?}"))),
     }
 }
 
@@ -108,13 +123,17 @@ mod tests {
 
     #[test]
     fn a_specification_survives_the_command_line() {
-        let spec = Spec {
-            id: 2,
-            mode: Mode::Eventual,
-            engine: LogEngine::Sled,
-            dir: "/a directory/2".into(),
-            addrs: vec!["127.0.0.1:1".into(), "127.0.0.1:2".into()],
-        };
-        assert_eq!(Spec::parse(&spec.line()).unwrap(), spec);
+        for peers in [vec!["127.0.0.1:1".into(), "127.0.0.1:2".into()], Vec::new()] {
+            let spec = Spec {
+                id: 2,
+                mode: Mode::Eventual,
+                engine: LogEngine::Sled,
+                limits: Limits::snapshots_on_order(),
+                dir: "/a directory/2".into(),
+                listen: "127.0.0.1:2".into(),
+                peers,
+            };
+            assert_eq!(Spec::parse(&spec.line()).unwrap(), spec);
+        }
     }
 }

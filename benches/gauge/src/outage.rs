@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use crate::{
-    load::{Load, Plan, Until, Verb},
+    load::{Keys, Load, Plan, Until, Verb},
     sixbells::Sixbells,
     system::{Connection, System},
 };
@@ -34,7 +34,7 @@ const LOAD: Plan = Plan {
     verb: Verb::Write,
     clients: 16,
     value_bytes: 128,
-    keys: 10_000,
+    keys: Keys::below(10_000),
     rate: None,
     until: Until::Time(SETTLE),
 };

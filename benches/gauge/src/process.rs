@@ -1,6 +1,6 @@
 //! Node processes by seat, and what the kernel says they used.
 //!
-//! Owns [`Processes`]. Invariants
+//! Owns [`Processes`], and [`Memory`] and [`Used`], what is known of them. Invariants
 //! - A process is ended by its own id, and waited for.
 //! - None outlives its `Processes`, whichever way the measurement ends.
 //!
@@ -43,6 +43,15 @@ impl Sub for Used {
             resident_bytes_max: self.resident_bytes_max,
         }
     }
+}
+
+/// The resident memory of one process, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Memory {
+    /// Now.
+    pub resident: u64,
+    /// The most since it started, or since [`Processes::forget_peak`].
+    pub peak: u64,
 }
 
 /// One process for each seat; a killed one leaves its seat empty.
@@ -90,10 +99,39 @@ impl Processes {
         for pid in self.0.iter().flatten().filter_map(Child::id) {
             used.cpu_seconds += cpu_seconds(pid).unwrap_or(0.0);
             used.write_bytes += field(pid, "io", "write_bytes:").unwrap_or(0);
-            let resident = field(pid, "status", "VmRSS:").unwrap_or(0) * 1_024;
-            used.resident_bytes_max = used.resident_bytes_max.max(resident);
+            used.resident_bytes_max = used.resident_bytes_max.max(memory(pid).resident);
         }
         used
+    }
+
+    /// The memory of one of them.
+    ///
+    /// # Errors
+    /// When nothing runs on the seat.
+    pub fn memory(&self, seat: usize) -> anyhow::Result<Memory> {
+        Ok(memory(self.pid(seat)?))
+    }
+
+    /// From now on, the peak of its memory is what it is now or will be.
+    ///
+    /// # Errors
+    /// When nothing runs on the seat, or the kernel cannot.
+    pub fn forget_peak(&self, seat: usize) -> anyhow::Result<()> {
+        let file = format!("/proc/{}/clear_refs", self.pid(seat)?);
+        std::fs::write(&file, "5").with_context(|| format!("no new peak by {file}"))
+    }
+
+    /// How many files one of them has open, connections among them.
+    ///
+    /// # Errors
+    /// When nothing runs on the seat.
+    pub fn open_files(&self, seat: usize) -> anyhow::Result<usize> {
+        Ok(std::fs::read_dir(format!("/proc/{}/fd", self.pid(seat)?))?.count())
+    }
+
+    fn pid(&self, seat: usize) -> anyhow::Result<u32> {
+        let child = self.0.get(seat).and_then(Option::as_ref);
+        child.and_then(Child::id).with_context(|| format!("nothing runs on seat {seat}"))
     }
 }
 
@@ -118,6 +156,11 @@ fn cpu_seconds(pid: u32) -> Option<f64> {
     let fields: Vec<&str> = stat.rsplit(')').next()?.split_whitespace().collect();
     let ticks: u32 = fields.get(11)?.parse::<u32>().ok()? + fields.get(12)?.parse::<u32>().ok()?;
     Some(f64::from(ticks) / 100.0)
+}
+
+fn memory(pid: u32) -> Memory {
+    let bytes = |name| field(pid, "status", name).unwrap_or(0) * 1_024;
+    Memory { resident: bytes("VmRSS:"), peak: bytes("VmHWM:") }
 }
 
 /// The number after a name in one of the files that the kernel keeps about a process.

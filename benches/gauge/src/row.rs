@@ -1,6 +1,6 @@
 //! One row of the table: load between two readings of the nodes' counters.
 //!
-//! Owns [`Row`] and [`measure`]. Invariant: what is counted was caused by the measured requests or stands
+//! Owns [`Row`], [`measure`], and [`meanwhile`], where something else goes on at the same time. Invariant: what is counted was caused by the measured requests or stands
 //! beside them (heartbeats, snapshots); warm-up and preparation are outside.
 //!
 //! Does not: choose what to measure.
@@ -8,9 +8,9 @@
 use std::fmt;
 
 use crate::{
-    load::{Outcome, Plan, Until, Verb, drive},
+    load::{Load, Outcome, Plan, Until, Verb, drive, drive_on},
     process::Used,
-    system::System,
+    system::{Connection, System, connections},
 };
 
 /// Bytes of a key in a command.
@@ -100,6 +100,24 @@ impl Row {
             errors: outcome.errors,
         }
     }
+
+    /// How this row compares with an earlier one, column by column: its figure divided by the other's.
+    pub fn beside(&self, earlier: &Row) -> String {
+        let of = |row: &Row| {
+            [
+                ("ops/s", row.ops_per_second),
+                ("p50", row.p50_ms),
+                ("p99", row.p99_ms),
+                ("p99.9", row.p999_ms),
+                ("max", row.max_ms),
+                ("CPU", row.cpu_us_per_op),
+                ("MiB", row.resident_mib),
+            ]
+        };
+        let ratios = of(self).into_iter().zip(of(earlier));
+        let ratios = ratios.map(|((name, now), (_, then))| format!("{name} {:.2}", now / then));
+        ratios.collect::<Vec<_>>().join(", ")
+    }
 }
 
 impl fmt::Display for Row {
@@ -127,16 +145,51 @@ impl fmt::Display for Row {
 /// # Errors
 /// When a node ended. Requests that fail are counted, and the first is told on standard error.
 pub async fn measure<S: System>(system: &mut S, plan: &Plan) -> anyhow::Result<Row> {
+    let connections = connections(system, plan.clients).await?;
+    measure_on(system, &connections, plan).await
+}
+
+/// The same on these connections.
+///
+/// # Errors
+/// As [`measure`].
+pub async fn measure_on<S: System, C: Connection>(
+    system: &mut S,
+    connections: &[C],
+    plan: &Plan,
+) -> anyhow::Result<Row> {
     if let Until::Time(time) = plan.until {
-        drive(system, &Plan { until: Until::Time(time / 3), rate: None, ..*plan }).await?;
+        let warm_up = Plan { until: Until::Time(time / 3), rate: None, ..*plan };
+        drive_on(connections.to_vec(), &warm_up).await?;
     }
     let before = system.used().await?;
-    let outcome = drive(system, plan).await?;
+    let outcome = drive_on(connections.to_vec(), plan).await?;
     let used = system.used().await? - before;
+    Ok(told(plan, &outcome, &used))
+}
+
+/// Load, without any to warm up, for as long as something else takes; and what that came to.
+///
+/// # Errors
+/// Those of the event, or when a node ended.
+pub async fn meanwhile<S: System, T>(
+    system: &mut S,
+    plan: &Plan,
+    event: impl AsyncFnOnce(&mut S) -> anyhow::Result<T>,
+) -> anyhow::Result<(Row, T)> {
+    let before = system.used().await?;
+    let load = Load::start(system, *plan).await?;
+    let came_to = event(system).await?;
+    let outcome = load.finish(plan).await?;
+    let used = system.used().await? - before;
+    Ok((told(plan, &outcome, &used), came_to))
+}
+
+fn told(plan: &Plan, outcome: &Outcome, used: &Used) -> Row {
     if let Some(error) = &outcome.first_error {
         eprintln!("{}: the first of {} errors: {error}", plan.verb, outcome.errors);
     }
-    Ok(Row::of(plan.verb.to_string(), plan, &outcome, &used))
+    Row::of(plan.verb.to_string(), plan, outcome, used)
 }
 
 /// Writes every key of a plan once, so that reads find something.
@@ -148,7 +201,7 @@ pub async fn preload<S: System>(system: &S, plan: &Plan) -> anyhow::Result<()> {
         verb: Verb::Write,
         clients: PRELOAD_CLIENTS,
         rate: None,
-        until: Until::Requests(plan.keys),
+        until: Until::Requests(plan.keys.count()),
         ..*plan
     };
     let outcome = drive(system, &fill).await?;

@@ -27,7 +27,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::Parser;
 use sixbells::{LogEngine, Mode};
 use sixbells_gauge::{
-    Plan, Row, Setup, Sixbells, System, Until, Verb, bare, failover, first_write, measure, preload,
+    Keys, Limits, Plan, Row, Setup, Sixbells, System, Until, Verb, bare, failover, first_write, measure, preload,
     serve, unless_told,
 };
 use tokio::time::Instant;
@@ -153,7 +153,8 @@ fn how_to_install() -> &'static str {
 }
 
 fn sixbells() -> anyhow::Result<(Sixbells, Instant)> {
-    let setup = Setup { nodes: 3, mode: Mode::Strong, engine: LogEngine::Wal };
+    let (mode, engine, limits) = (Mode::Strong, LogEngine::Wal, Limits::default());
+    let setup = Setup { nodes: 3, mode, engine, limits };
     let cluster = Sixbells::start(setup)?;
     let spawned = cluster.spawned();
     Ok((cluster, spawned))
@@ -172,7 +173,7 @@ async fn turn<S: System>(
         verb: Verb::Write,
         clients: MANY,
         value_bytes: VALUE_BYTES,
-        keys: KEYS,
+        keys: Keys::below(KEYS),
         rate: None,
         until: Until::Time(arguments.row_time()),
     };
@@ -199,7 +200,7 @@ async fn fill<S: System>(system: &mut S, arguments: &Arguments) -> anyhow::Resul
         verb: Verb::Write,
         clients: MANY,
         value_bytes: VALUE_BYTES,
-        keys: arguments.memory_writes,
+        keys: Keys::below(arguments.memory_writes),
         rate: None,
         until: Until::Requests(arguments.memory_writes),
     };
