@@ -25,6 +25,9 @@ const PART_OF_CAPACITY: f64 = 0.2;
 /// What the leader's p99 may grow by while a follower catches up.
 const P99_RATIO_MAX: f64 = 2.0;
 
+/// How long the leader may keep what a follower lacks that is away.
+const PURGE_MAX: Duration = Duration::from_secs(60);
+
 /// How long catching up may take.
 const CATCH_UP_MAX: Duration = Duration::from_secs(20 * 60);
 
@@ -50,8 +53,9 @@ async fn one(
     let keys = Keys::below(count);
     let filled = ground.send(&writes(MANY, keys, Until::Requests(count)), "all").await?;
     ground.print(&filled).await?;
-    let rate = Some((filled.ops_per_second * PART_OF_CAPACITY).max(1.0));
-    let steady = Plan { rate, ..writes(MANY, keys.scattered(), arguments.for_a_phase()) };
+    let rate = (filled.ops_per_second * PART_OF_CAPACITY).max(1.0);
+    let steady =
+        Plan { rate: Some(rate), ..writes(MANY, keys.scattered(), arguments.for_a_phase()) };
     let before = ground.load(&steady, "before").await?;
     ground.print(&before).await?;
 
@@ -62,8 +66,9 @@ async fn one(
     ground.print(&missed).await?;
     if limits.log_keep_entries.is_some() {
         ground.cluster.snapshot(leader).await?;
-        let purged = ground.cluster.status(leader).await?.purged.map(|id| id.index);
-        anyhow::ensure!(purged > reached, "the log was not purged: {purged:?}, {reached:?}");
+        let began = Instant::now();
+        ground.cluster.purged(leader, reached.unwrap_or(0) + 1, PURGE_MAX).await?;
+        println!("the log was purged {} after the snapshot", seconds(began.elapsed()));
     }
 
     let (row, took) = meanwhile(&mut ground.cluster, &steady, async |cluster| {
@@ -78,7 +83,7 @@ async fn one(
     ground.print(&after).await?;
     println!(
         "open loop at {:.0} writes/s; the follower answers after {}, has caught up after {}",
-        rate.unwrap_or_default(),
+        rate,
         seconds(took.answers),
         seconds(took.level)
     );
