@@ -3,7 +3,8 @@
 //! In: 1,000 sessions, then a million. Each is opened by a client of its own with one write; such clients share
 //! a few connections, and all but a thousand are forgotten at once, for the cluster remembers the session and not
 //! the client. Out: writes that go round a thousand of the sessions, which lie all over the table, and the
-//! memory of a session.
+//! memory of a session. (With the two commands that opened and used it, as far as the log's cache has room:
+//! 64 MiB in all.)
 //!
 //! Does not: open more than it can in [`OPENING_MAX`]; it says how many there are.
 
@@ -87,31 +88,22 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     preload(&ground.cluster, &plan).await?;
 
     let clients = open(&ground, few, 1).await?;
-    let (with_few, memory) = cost(&mut ground, &clients, &plan).await?;
+    let with_few = cost(&mut ground, &clients, &plan).await?;
     drop(clients);
-    let more = many - few;
-    let began = Instant::now();
+    let (before, more, began) = (memory(&mut ground)?, many - few, Instant::now());
     let clients = open(&ground, more, more.div_ceil(few)).await?;
-    println!(
-        "{more} sessions were asked for, one write each; it took {}",
-        seconds(began.elapsed())
-    );
-    let (with_many, grown) = cost(&mut ground, &clients, &plan).await?;
+    let (took, grown) = (began.elapsed(), memory(&mut ground)?.saturating_sub(before));
     let reached = ground.cluster.status(ground.leader).await?.sessions;
+    println!("{more} more sessions were asked for, there are {reached}; it took {}", seconds(took));
+    let with_many = cost(&mut ground, &clients, &plan).await?;
     println!("{reached} sessions / {few}: {}", with_many.beside(&with_few));
-    println!(
-        "memory of the leader for each session: {} bytes",
-        grown.saturating_sub(memory) / reached.saturating_sub(few).max(1)
-    );
+    let each = grown / reached.saturating_sub(few).max(1);
+    println!("memory of the leader for each session: {each} bytes");
     ground.end().await
 }
 
-/// What a write costs by these sessions, and the leader's memory after many.
-async fn cost(
-    ground: &mut Ground,
-    clients: &[Client<Values>],
-    plan: &Plan,
-) -> anyhow::Result<(Row, u64)> {
+/// What a write costs by these sessions.
+async fn cost(ground: &mut Ground, clients: &[Client<Values>], plan: &Plan) -> anyhow::Result<Row> {
     anyhow::ensure!(!clients.is_empty(), "no session was opened");
     // Several names for one, for each has its own record of latencies.
     let rounds = vec![Round::of(clients); usize::try_from(TASKS)?];
@@ -119,8 +111,12 @@ async fn cost(
     let sessions = ground.cluster.status(ground.leader).await?.sessions;
     let row = Row { what: format!("{sessions}"), ..row };
     ground.print(&row).await?;
-    let memory = ground.cluster.processes().memory(ground.leader)?.resident;
-    Ok((row, memory))
+    Ok(row)
+}
+
+/// The leader's.
+fn memory(ground: &mut Ground) -> anyhow::Result<u64> {
+    Ok(ground.cluster.processes().memory(ground.leader)?.resident)
 }
 
 /// Opens sessions, and keeps the client of every so many-th.

@@ -5,7 +5,7 @@
 //!
 //! Does not: choose what to measure.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use crate::{
     load::{Load, Outcome, Plan, Until, Verb, drive, drive_on},
@@ -18,6 +18,9 @@ const KEY_BYTES: usize = 8;
 
 /// Clients that fill the keys before anything is measured.
 const PRELOAD_CLIENTS: usize = 64;
+
+/// Connections and sessions are open after this. No longer, for whatever is written now is more to catch up with.
+const OPEN_TIME: Duration = Duration::from_millis(300);
 
 /// What was measured, ready to be printed. Times are in milliseconds; what nothing was counted of is NaN.
 #[derive(Clone, Debug)]
@@ -168,7 +171,7 @@ pub async fn measure_on<S: System, C: Connection>(
     Ok(told(plan, &outcome, &used))
 }
 
-/// Load, without any to warm up, for as long as something else takes; and what that came to.
+/// Load for as long as something else takes, after a moment to warm up; and what that came to.
 ///
 /// # Errors
 /// Those of the event, or when a node ended.
@@ -177,8 +180,10 @@ pub async fn meanwhile<S: System, T>(
     plan: &Plan,
     event: impl AsyncFnOnce(&mut S) -> anyhow::Result<T>,
 ) -> anyhow::Result<(Row, T)> {
+    let connections = connections(system, plan.clients).await?;
+    drive_on(connections.clone(), &Plan { until: Until::Time(OPEN_TIME), ..*plan }).await?;
     let before = system.used().await?;
-    let load = Load::start(system, *plan).await?;
+    let load = Load::start_on(connections, *plan)?;
     let came_to = event(system).await?;
     let outcome = load.finish(plan).await?;
     let used = system.used().await? - before;
