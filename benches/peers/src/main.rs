@@ -27,8 +27,8 @@ use std::{path::PathBuf, time::Duration};
 use clap::Parser;
 use sixbells::{LogEngine, Mode};
 use sixbells_gauge::{
-    Keys, Limits, Plan, Row, Setup, Sixbells, System, Until, Verb, bare, failover, first_write, measure, preload,
-    serve, unless_told,
+    Keys, Limits, Plan, Row, Setup, Sixbells, System, Until, Verb, bare, failover, first_write,
+    measure, preload, serve, unless_told,
 };
 use tokio::time::Instant;
 
