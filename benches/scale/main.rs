@@ -2,7 +2,7 @@
 //! long a node takes that has to read, or to be sent, all of it.
 //!
 //! ```text
-//! cargo bench -p sixbells-gauge --bench scale                           everything, in full: hours
+//! cargo bench -p sixbells-gauge --bench scale                           everything, in full: half an hour or more
 //! cargo bench -p sixbells-gauge --bench scale -- --quick                a hundredth of all numbers
 //! cargo bench -p sixbells-gauge --bench scale -- --only log,behind --scale 0.1
 //! ```
