@@ -17,7 +17,7 @@
 //!
 //! Does not: time out. An idle session lives until others crowd it out.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 
 use bytes::Bytes;
 use imbl::OrdMap;
@@ -58,8 +58,13 @@ pub(crate) struct Sessions {
 struct Session {
     used: u64,
     floor: u64,
-    responses: BTreeMap<u64, Bytes>,
+    responses: Responses,
 }
+
+/// By sequence, in ascending order. A map would take ten times the memory for the one response that an idle
+/// session has; and nearly all that is added is added at the end.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Responses(VecDeque<(u64, Bytes)>);
 
 impl Sessions {
     /// Opens session `id` at position `at` of the order. A second time, it is the same session.
@@ -147,17 +152,43 @@ impl Session {
     fn check(&mut self, sequence: u64, floor: u64) -> Verdict {
         if floor > self.floor {
             self.floor = floor;
-            while self.responses.first_key_value().is_some_and(|(first, _)| *first < floor) {
-                self.responses.pop_first();
-            }
+            self.responses.forget_below(floor);
         }
         if sequence < self.floor && !planted(Bug::FloorIgnored) {
             return Verdict::Expired;
         }
-        match self.responses.get(&sequence) {
+        match self.responses.get(sequence) {
             Some(response) => Verdict::Duplicate(response.clone()),
-            None if self.responses.len() as u64 >= WINDOW => Verdict::WindowFull,
+            None if self.responses.0.len() as u64 >= WINDOW => Verdict::WindowFull,
             None => Verdict::Apply,
+        }
+    }
+}
+
+impl Responses {
+    fn get(&self, sequence: u64) -> Option<&Bytes> {
+        let at = self.place(sequence).ok()?;
+        Some(&self.0[at].1)
+    }
+
+    fn insert(&mut self, sequence: u64, response: Bytes) {
+        if self.0.is_empty() {
+            self.0.reserve_exact(1);
+        }
+        match self.place(sequence) {
+            Ok(at) => self.0[at].1 = response,
+            Err(at) => self.0.insert(at, (sequence, response)),
+        }
+    }
+
+    fn forget_below(&mut self, floor: u64) {
+        while self.0.pop_front_if(|(sequence, _)| *sequence < floor).is_some() {}
+    }
+
+    fn place(&self, sequence: u64) -> Result<usize, usize> {
+        match self.0.back() {
+            Some((last, _)) if *last < sequence => Err(self.0.len()),
+            _ => self.0.binary_search_by_key(&sequence, |(sequence, _)| *sequence),
         }
     }
 }

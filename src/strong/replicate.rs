@@ -167,3 +167,7 @@ where
         }
     }
 }
+
+#[cfg(test)]
+#[path = "replicate_test.rs"]
+mod tests;

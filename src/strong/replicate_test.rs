@@ -1,0 +1,236 @@
+//! The stream to one member, behind a door that answers when it is told to.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex},
+};
+
+use futures_util::stream;
+use openraft::network::RaftNetworkFactory;
+use tokio::sync::{mpsc, oneshot};
+
+use super::*;
+use crate::{
+    Config,
+    batch::Batch,
+    codec,
+    error::{Error, StartError},
+    proposal::{Origin, Proposal},
+    rpc,
+    runtime::{AsyncRuntime, TokioRuntime},
+    status::Member,
+    storage::LogId,
+    strong::{network::Networks, types::to_raft},
+    transport::{CallError, Lane, Message, Peer, Service, Transport},
+};
+
+type Answer = oneshot::Sender<AppendEntriesResponse<Types<TokioRuntime>>>;
+
+/// Holds every call until it is answered.
+#[derive(Debug, Default)]
+struct Door(Mutex<VecDeque<(Request<TokioRuntime>, Answer)>>);
+
+impl Transport for Door {
+    fn call<'a>(
+        &'a self,
+        to: &'a Peer,
+        lane: Lane,
+        request: Message,
+        _timeout: Duration,
+    ) -> BoxFuture<'a, Result<Message, CallError>> {
+        assert_eq!(lane, Lane::Log);
+        let (answer, answered) = oneshot::channel();
+        self.0.lock().unwrap().push_back((codec::decode(&request.body).unwrap(), answer));
+        Box::pin(async move {
+            let lost = |_| CallError::Lost { to: to.addr.clone(), reason: "dropped".into() };
+            Ok(rpc::reply(0, &Ok::<_, Error>(answered.await.map_err(lost)?)))
+        })
+    }
+
+    fn listen(&self, _service: Arc<dyn Service>) -> BoxFuture<'_, Result<(), StartError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn close(&self) {}
+}
+
+impl Door {
+    fn under_way(&self) -> Vec<u64> {
+        self.0.lock().unwrap().iter().map(|(request, _)| last(request)).collect()
+    }
+
+    fn answer(&self, at: usize, response: AppendEntriesResponse<Types<TokioRuntime>>) {
+        let (_, answer) = self.0.lock().unwrap().remove(at).unwrap();
+        let _gone = answer.send(response);
+    }
+}
+
+fn id(index: u64) -> LogIdOf<Types<TokioRuntime>> {
+    to_raft::<TokioRuntime>(LogId { term: 1, index })
+}
+
+fn batch(bytes: usize) -> Batch {
+    Batch::of(&[&Proposal::new(
+        1,
+        Origin::Session { session: 1, sequence: 1, floor: 0 },
+        &vec![0; bytes],
+    )])
+}
+
+/// After entry `prev`, with as many entries; says that as much is committed.
+fn request(prev: u64, count: u64) -> Request<TokioRuntime> {
+    let entry = |index| {
+        let payload = EntryPayload::Normal(batch(8));
+        openraft::Entry { log_id: id(index), payload }
+    };
+    AppendEntriesRequest {
+        vote: openraft::impls::Vote::new(1, 1),
+        prev_log_id: Some(id(prev)),
+        entries: (prev + 1..=prev + count).map(entry).collect(),
+        leader_commit: Some(id(prev)),
+    }
+}
+
+fn last(request: &Request<TokioRuntime>) -> u64 {
+    let entry = request.entries.last().map(|entry| entry.log_id.index);
+    entry.unwrap_or_else(|| request.prev_log_id.as_ref().unwrap().index)
+}
+
+/// What a stream gave, as the index up to which the member has everything.
+fn told(outcome: Option<Outcome<TokioRuntime>>) -> Result<u64, String> {
+    match outcome {
+        Some(Ok(Ok(matching))) => Ok(matching.unwrap().index),
+        Some(Ok(Err(refused))) => Err(refused.to_string()),
+        Some(Err(error)) => Err(error.to_string()),
+        None => Err("the end".into()),
+    }
+}
+
+struct Bench {
+    door: Arc<Door>,
+    requests: mpsc::UnboundedSender<Request<TokioRuntime>>,
+    outcomes: mpsc::UnboundedReceiver<Result<u64, String>>,
+}
+
+async fn bench() -> Bench {
+    let door = Arc::new(Door::default());
+    let mut networks = Networks::<TokioRuntime>::new(1, door.clone(), Arc::new(Config::default()));
+    let member = Member { addr: "n2".into(), disk: 2 };
+    let network = networks.new_client(2, &member).await;
+    let (requests, taken) = mpsc::unbounded_channel();
+    let (tell, outcomes) = mpsc::unbounded_channel();
+    TokioRuntime::spawn(async move {
+        let input = Box::pin(stream::unfold(taken, |mut taken| async move {
+            Some((taken.recv().await?, taken))
+        }));
+        let mut outcomes = Stream::new(&network, input);
+        loop {
+            let told = told(outcomes.next().await);
+            let ended = told.as_ref().is_err_and(|why| why == "the end");
+            if tell.send(told).is_err() || ended {
+                return;
+            }
+        }
+    });
+    Bench { door, requests, outcomes }
+}
+
+async fn settle() {
+    TokioRuntime::sleep(Duration::from_micros(100)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn entries_do_not_wait_for_the_reply_to_those_before() {
+    let mut bench = bench().await;
+    for prev in 0..20 {
+        bench.requests.send(request(prev, 1)).unwrap();
+    }
+    settle().await;
+    assert_eq!(bench.door.under_way(), (1..=UNDER_WAY_MAX as u64).collect::<Vec<_>>());
+    // The second reply is here first, and counts only after the first one.
+    bench.door.answer(1, AppendEntriesResponse::Success);
+    settle().await;
+    assert!(bench.outcomes.try_recv().is_err());
+    bench.door.answer(0, AppendEntriesResponse::Success);
+    assert_eq!(bench.outcomes.recv().await, Some(Ok(1)));
+    assert_eq!(bench.outcomes.recv().await, Some(Ok(2)));
+    settle().await;
+    assert_eq!(bench.door.under_way().last(), Some(&10), "two more were sent");
+}
+
+#[tokio::test(start_paused = true)]
+async fn news_of_a_commit_waits_for_entries_but_not_for_long() {
+    let mut bench = bench().await;
+    bench.requests.send(request(1, 0)).unwrap();
+    settle().await;
+    assert_eq!(bench.door.under_way(), []);
+    bench.requests.send(request(1, 2)).unwrap();
+    settle().await;
+    assert_eq!(bench.door.under_way(), [3], "one message for both");
+    bench.requests.send(request(3, 0)).unwrap();
+    TokioRuntime::sleep(COMMIT_WAIT / 2).await;
+    bench.requests.send(request(3, 0)).unwrap();
+    TokioRuntime::sleep(COMMIT_WAIT / 2 + Duration::from_millis(1)).await;
+    assert_eq!(bench.door.under_way(), [3, 3], "it waited since the first of the two");
+    bench.door.answer(0, AppendEntriesResponse::Success);
+    bench.door.answer(0, AppendEntriesResponse::Success);
+    assert_eq!(
+        (bench.outcomes.recv().await, bench.outcomes.recv().await),
+        (Some(Ok(3)), Some(Ok(3)))
+    );
+    // A probe is a request without entries, too, and nothing follows it.
+    bench.requests.send(request(3, 0)).unwrap();
+    drop(bench.requests);
+    settle().await;
+    assert_eq!(bench.door.under_way(), [3]);
+    bench.door.answer(0, AppendEntriesResponse::Success);
+    assert_eq!(bench.outcomes.recv().await, Some(Ok(3)));
+    assert_eq!(bench.outcomes.recv().await, Some(Err("the end".into())));
+}
+
+/// What was sent after a request that failed does not count: the member has a gap before it, or another leader.
+#[tokio::test(start_paused = true)]
+async fn nothing_is_said_after_the_first_failure() {
+    let failures = [
+        AppendEntriesResponse::Conflict,
+        AppendEntriesResponse::HigherVote(openraft::impls::Vote::new(2, 3)),
+        AppendEntriesResponse::PartialSuccess(Some(id(1))),
+    ];
+    for failure in failures.map(Some).into_iter().chain([None]) {
+        let partial = matches!(failure, Some(AppendEntriesResponse::PartialSuccess(_)));
+        let mut bench = bench().await;
+        for prev in [0, 2, 4] {
+            bench.requests.send(request(prev, 2)).unwrap();
+        }
+        settle().await;
+        bench.door.answer(1, AppendEntriesResponse::Success);
+        match failure {
+            Some(failure) => bench.door.answer(0, failure),
+            None => drop(bench.door.0.lock().unwrap().pop_front()),
+        }
+        let first = bench.outcomes.recv().await.unwrap();
+        assert_eq!(first.is_ok(), partial, "{first:?}");
+        assert_eq!(bench.outcomes.recv().await, Some(Err("the end".into())));
+        assert_eq!(bench.outcomes.recv().await, None);
+    }
+}
+
+/// A member that is far behind must not make the leader hold its whole log in memory.
+#[tokio::test(start_paused = true)]
+async fn bytes_under_way_are_bounded() {
+    let mut bench = bench().await;
+    let large = |prev: u64| {
+        let mut request = request(prev, 1);
+        request.entries[0].payload = EntryPayload::Normal(batch(3 << 20));
+        request
+    };
+    for prev in 0..5 {
+        bench.requests.send(large(prev)).unwrap();
+    }
+    settle().await;
+    assert_eq!(bench.door.under_way(), [1, 2], "4 MiB are reached with the second");
+    bench.door.answer(0, AppendEntriesResponse::Success);
+    assert_eq!(bench.outcomes.recv().await, Some(Ok(1)));
+    settle().await;
+    assert_eq!(bench.door.under_way(), [2, 3]);
+}
