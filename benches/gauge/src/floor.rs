@@ -64,7 +64,8 @@ pub fn bare(time: Duration) -> anyhow::Result<Row> {
         until: Until::Time(time),
     };
     let outcome = Outcome { latencies_us, writes: 0, errors: 0, first_error: None, took };
-    let row = Row::of("bare".into(), &plan, &outcome, &Used { syncs, ..Used::default() });
+    let row =
+        Row::of("bare".into(), &plan, &outcome, &Used { syncs: Some(syncs), ..Used::default() });
     // There is no node whose processor time or memory could be counted.
     Ok(Row { cpu_us_per_op: f64::NAN, resident_mib: f64::NAN, ..row })
 }

@@ -26,8 +26,8 @@ pub struct Used {
     pub cpu_seconds: f64,
     /// Bytes that all nodes caused to be written to the disk.
     pub write_bytes: u64,
-    /// Syncs of all nodes.
-    pub syncs: u64,
+    /// Syncs of all nodes, if they are counted.
+    pub syncs: Option<u64>,
     /// Resident memory of the node that has most: now, not since the start.
     pub resident_bytes_max: u64,
 }
@@ -39,7 +39,7 @@ impl Sub for Used {
         Used {
             cpu_seconds: self.cpu_seconds - earlier.cpu_seconds,
             write_bytes: self.write_bytes.saturating_sub(earlier.write_bytes),
-            syncs: self.syncs.saturating_sub(earlier.syncs),
+            syncs: self.syncs.zip(earlier.syncs).map(|(now, then)| now.saturating_sub(then)),
             resident_bytes_max: self.resident_bytes_max,
         }
     }

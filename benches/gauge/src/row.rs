@@ -86,6 +86,7 @@ impl Row {
             false => outcome.latencies_us.value_at_quantile(quantile) as f64 / 1e3,
         };
         let bytes = outcome.writes as f64 * (plan.value_bytes + KEY_BYTES) as f64;
+        let syncs = used.syncs.map_or(f64::NAN, |syncs| syncs as f64);
         Self {
             what,
             clients: plan.clients,
@@ -96,8 +97,8 @@ impl Row {
             p999_ms: ms(0.999),
             max_ms: ms(1.0),
             cpu_us_per_op: used.cpu_seconds * 1e6 / count,
-            syncs_per_second: used.syncs as f64 / seconds,
-            syncs_per_op: used.syncs as f64 / count,
+            syncs_per_second: syncs / seconds,
+            syncs_per_op: syncs / count,
             written_per_byte: if bytes > 0.0 { used.write_bytes as f64 / bytes } else { f64::NAN },
             resident_mib: used.resident_bytes_max as f64 / f64::from(1 << 20),
             errors: outcome.errors,

@@ -339,12 +339,12 @@ impl System for Sixbells {
         &mut self.processes
     }
 
-    async fn syncs(&mut self) -> anyhow::Result<u64> {
+    async fn syncs(&mut self) -> anyhow::Result<Option<u64>> {
         let mut total = 0;
         for talk in self.talks.iter_mut().flatten() {
             total += talk.ask("syncs").await?.parse::<u64>()?;
         }
-        Ok(total)
+        Ok(Some(total))
     }
 
     async fn leader(&mut self) -> anyhow::Result<usize> {

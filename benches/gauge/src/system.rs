@@ -43,8 +43,8 @@ pub trait System {
     /// Its processes.
     fn processes(&mut self) -> &mut Processes;
 
-    /// Syncs that all nodes counted since they started.
-    fn syncs(&mut self) -> impl Future<Output = anyhow::Result<u64>> + Send;
+    /// Syncs that all nodes counted since they started; nothing, if the system does not count them.
+    fn syncs(&mut self) -> impl Future<Output = anyhow::Result<Option<u64>>> + Send;
 
     /// Who leads; waits, within a bound, until somebody does.
     fn leader(&mut self) -> impl Future<Output = anyhow::Result<usize>> + Send;

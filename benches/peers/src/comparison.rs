@@ -1,11 +1,13 @@
-//! What was measured of both, and how they compare.
+//! What was measured of each, and how they compare.
 //!
-//! Owns [`Comparison`]. Invariant: a ratio is of two medians from one sitting, sixbells over etcd; the table
-//! says which direction is better.
+//! Owns [`Comparison`]. Invariants
+//! - A ratio is of two medians from one sitting, sixbells over the other; the table says which direction is
+//!   better.
+//! - What was not measured of hiqlite is a hyphen. If nothing was, it has no columns and no lines.
 //!
 //! Does not: measure.
 
-use std::{fmt::Write, time::Duration};
+use std::time::Duration;
 
 use sixbells_gauge::{Line, Row, Spread, Verb, svg};
 
@@ -43,11 +45,13 @@ impl Side {
     }
 }
 
-/// Both systems.
+/// All systems.
 #[derive(Default)]
 pub(crate) struct Comparison {
-    sixbells: Side,
-    etcd: Side,
+    pub(crate) sixbells: Side,
+    pub(crate) etcd: Side,
+    /// Stays empty if hiqlite was not built in.
+    pub(crate) hiqlite: Side,
 }
 
 /// A figure of one side, or nothing if it was not measured.
@@ -78,33 +82,41 @@ fn median_ms(times: &[Duration]) -> Option<f64> {
 }
 
 impl Comparison {
-    pub(crate) fn ours(&mut self) -> &mut Side {
-        &mut self.sixbells
-    }
-
-    pub(crate) fn theirs(&mut self) -> &mut Side {
-        &mut self.etcd
+    /// Those that sixbells is compared with.
+    fn others(&self) -> Vec<(&'static str, &Side)> {
+        let mut others = vec![("etcd", &self.etcd), ("hiqlite", &self.hiqlite)];
+        others.retain(|(_, side)| !side.rows.is_empty());
+        others
     }
 
     /// In Markdown, for the README.
     pub(crate) fn table(&self) -> String {
-        let mut out = String::from("| medians | sixbells | etcd | sixbells / etcd | better |\n");
-        out.push_str("|---|---|---|---|---|\n");
+        let others = self.others();
+        let mut out = String::from("| medians | sixbells |");
+        for (name, _) in &others {
+            out += &format!(" {name} | sixbells / {name} |");
+        }
+        out += &format!(" better |\n|---|---|{}---|\n", "---|---|".repeat(others.len()));
         for (what, better, figure) in ROWS {
-            if let (Some(ours), Some(theirs)) = (figure(&self.sixbells), figure(&self.etcd)) {
-                let (a, b, ratio) = (short(ours), short(theirs), ours / theirs);
-                // Writing to a string does not fail.
-                let _ = writeln!(out, "| {what} | {a} | {b} | {ratio:.2} | {better} |");
+            let Some(ours) = figure(&self.sixbells) else { continue };
+            out += &format!("| {what} | {} |", short(ours));
+            for (_, side) in &others {
+                out += &match figure(side) {
+                    Some(theirs) => format!(" {} | {:.2} |", short(theirs), ours / theirs),
+                    None => " - | - |".into(),
+                };
             }
+            out += &format!(" {better} |\n");
         }
         out
     }
 
     pub(crate) fn plot(&self) -> anyhow::Result<String> {
-        let lines: Vec<Line> = [Verb::Write, Verb::Read]
-            .into_iter()
-            .flat_map(|verb| [self.sixbells.line("sixbells", verb), self.etcd.line("etcd", verb)])
-            .collect();
+        let mut lines = Vec::new();
+        for verb in [Verb::Write, Verb::Read] {
+            lines.push(self.sixbells.line("sixbells", verb));
+            lines.extend(self.others().iter().map(|(name, side)| side.line(name, verb)));
+        }
         Ok(svg("Three nodes, values of 128 bytes", "clients", "requests/s", &lines)?)
     }
 }

@@ -128,7 +128,7 @@ impl System for Etcd {
         &mut self.processes
     }
 
-    async fn syncs(&mut self) -> anyhow::Result<u64> {
+    async fn syncs(&mut self) -> anyhow::Result<Option<u64>> {
         let mut total = 0;
         for addr in &self.clients {
             let metrics = fetch(addr, "/metrics").await?;
@@ -137,7 +137,7 @@ impl System for Etcd {
                 total += line.with_context(|| format!("no {counter}"))?.trim().parse::<u64>()?;
             }
         }
-        Ok(total)
+        Ok(Some(total))
     }
 
     async fn leader(&mut self) -> anyhow::Result<usize> {

@@ -1,16 +1,20 @@
-//! sixbells beside etcd: the same load, disk, machine and hour, by turns.
+//! sixbells beside etcd and hiqlite: the same load, disk, machine and hour, by turns.
 //!
 //! ```text
 //! cargo run --release --manifest-path benches/peers/Cargo.toml -- --quick
 //! cargo run --release --manifest-path benches/peers/Cargo.toml -- --rounds 3 --kills 20 --svg peers.svg
 //! cargo run --release --manifest-path benches/peers/Cargo.toml -- --memory      a million writes, too
+//! cargo run --release --manifest-path benches/peers/Cargo.toml --features hiqlite -- --quick
 //! ```
 //! Needs the binary `etcd` on the PATH (Debian: `apt-get install etcd-server`); without it, says so and ends
-//! well. Three processes each, with defaults on both sides, synced writes on both sides; in each round one
-//! system after the other, never both alive. The table has the medians over the rounds and their ratio.
-//! The loop is closed: a latency counts from when the request was sent. The clients run in this process and
-//! share a few connections; etcd's speaks gRPC without any layer between it and the wire. hiqlite is left
-//! out: it brings SQLite, TLS and an HTTP stack, and takes longer to build than to measure.
+//! well. hiqlite takes part with the feature of that name, which is off: it brings SQLite, TLS and an HTTP
+//! stack, and takes longer to build than to measure.
+//!
+//! Three processes each, with defaults on all sides, synced writes on all sides: hiqlite's default is not to
+//! sync, and that is what is changed of it. In each round one system after the other, never two alive. The
+//! table has the medians over the rounds and their ratios. The loop is closed: a latency counts from when the
+//! request was sent. The clients run in this process and share a few connections; etcd's speaks gRPC without
+//! any layer between it and the wire, hiqlite's is its own.
 
 #![expect(
     clippy::disallowed_methods,
@@ -20,6 +24,8 @@
 mod comparison;
 mod etcd;
 mod grpc;
+#[cfg(feature = "hiqlite")]
+mod hiqlite;
 mod message;
 
 use std::{path::PathBuf, time::Duration};
@@ -32,12 +38,14 @@ use sixbells_gauge::{
 };
 use tokio::time::Instant;
 
+#[cfg(feature = "hiqlite")]
+use crate::hiqlite::Hiqlite;
 use crate::{
     comparison::{Comparison, Side},
     etcd::Etcd,
 };
 
-/// Both are measured at these, whatever else is asked for: the ratios are of them.
+/// All are measured at these, whatever else is asked for: the ratios are of them.
 const FEW: usize = 1;
 const MANY: usize = 256;
 
@@ -45,7 +53,7 @@ const MANY: usize = 256;
 const KEYS: u64 = 10_000;
 const VALUE_BYTES: usize = 128;
 
-/// sixbells beside etcd.
+/// sixbells beside etcd and, with the feature, hiqlite.
 #[derive(Parser)]
 struct Arguments {
     /// One round of short rows and few kills.
@@ -74,6 +82,9 @@ struct Arguments {
     svg: Option<PathBuf>,
     #[arg(long, hide = true)]
     node: Option<String>,
+    #[cfg(feature = "hiqlite")]
+    #[arg(long, hide = true)]
+    hiqlite_node: Option<String>,
 }
 
 impl Arguments {
@@ -105,6 +116,10 @@ async fn main() -> anyhow::Result<()> {
     if let Some(spec) = &arguments.node {
         return serve(spec).await;
     }
+    #[cfg(feature = "hiqlite")]
+    if let Some(spec) = &arguments.hiqlite_node {
+        return hiqlite::serve(spec).await;
+    }
     unless_told(run(&arguments)).await
 }
 
@@ -114,6 +129,12 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         return Ok(());
     };
     println!("sixbells and {version}, three processes each, values of {VALUE_BYTES} bytes");
+    #[cfg(feature = "hiqlite")]
+    println!("and hiqlite {}, synced", hiqlite::version());
+    #[cfg(not(feature = "hiqlite"))]
+    println!(
+        "hiqlite is left out, for it takes minutes to build: `--features hiqlite` includes it"
+    );
     println!("{}", Row::header());
     let time = arguments.row_time();
     println!("{}", tokio::task::spawn_blocking(move || bare(time)).await??);
@@ -121,17 +142,28 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     for round in 1..=arguments.rounds() {
         println!("\nround {round}: sixbells");
         let (mut ours, spawned) = sixbells()?;
-        turn(&mut ours, spawned, arguments, comparison.ours()).await?;
+        turn(&mut ours, spawned, arguments, &mut comparison.sixbells).await?;
         println!("round {round}: etcd");
         let mut theirs = Etcd::start(arguments.spread)?;
         let spawned = theirs.spawned();
-        turn(&mut theirs, spawned, arguments, comparison.theirs()).await?;
+        turn(&mut theirs, spawned, arguments, &mut comparison.etcd).await?;
+        #[cfg(feature = "hiqlite")]
+        {
+            println!("round {round}: hiqlite");
+            hiqlite::apart(hiqlite_turn(arguments, &mut comparison.hiqlite))?;
+        }
     }
     if arguments.memory {
         let (mut ours, _) = sixbells()?;
-        comparison.ours().resident_mib = Some(fill(&mut ours, arguments).await?);
+        comparison.sixbells.resident_mib = Some(fill(&mut ours, arguments).await?);
         let mut theirs = Etcd::start(arguments.spread)?;
-        comparison.theirs().resident_mib = Some(fill(&mut theirs, arguments).await?);
+        comparison.etcd.resident_mib = Some(fill(&mut theirs, arguments).await?);
+        #[cfg(feature = "hiqlite")]
+        hiqlite::apart(async {
+            let mut third = Hiqlite::start()?;
+            comparison.hiqlite.resident_mib = Some(fill(&mut third, arguments).await?);
+            Ok(())
+        })?;
     }
     println!("\n{}", comparison.table());
     if let Some(file) = &arguments.svg {
@@ -167,6 +199,45 @@ async fn turn<S: System>(
     arguments: &Arguments,
     side: &mut Side,
 ) -> anyhow::Result<()> {
+    loads(system, spawned, arguments, side).await?;
+    let spread = failover(system, arguments.kills_a_round()).await?;
+    println!("failover: {spread}");
+    side.failovers.extend(spread.times());
+    system.processes().end().await
+}
+
+/// What [`turn`] is to the others. hiqlite is a guest here: what it cannot do is told, leaves a hyphen in the
+/// table, and does not end the run. After a kill it may not come back in time, so there may be fewer kills.
+#[cfg(feature = "hiqlite")]
+async fn hiqlite_turn(arguments: &Arguments, side: &mut Side) -> anyhow::Result<()> {
+    let mut system = Hiqlite::start()?;
+    let spawned = system.spawned();
+    if let Err(error) = loads(&mut system, spawned, arguments, side).await {
+        println!("given up: {error:#}");
+        return system.processes().end().await;
+    }
+    for kill in 1..=arguments.kills_a_round() {
+        match failover(&mut system, 1).await {
+            Ok(spread) => {
+                println!("failover: {spread}");
+                side.failovers.extend(spread.times());
+            }
+            Err(error) => {
+                println!("failover: given up at kill {kill}: {error:#}");
+                break;
+            }
+        }
+    }
+    system.processes().end().await
+}
+
+/// From the spawn to the first write, and the rows.
+async fn loads<S: System>(
+    system: &mut S,
+    spawned: Instant,
+    arguments: &Arguments,
+    side: &mut Side,
+) -> anyhow::Result<()> {
     side.starts.push(first_write(&system.connect_any().await?, spawned).await?);
     system.level().await?;
     let mut plan = Plan {
@@ -186,10 +257,7 @@ async fn turn<S: System>(
             side.rows.push((verb, row));
         }
     }
-    let spread = failover(system, arguments.kills_a_round()).await?;
-    println!("failover: {spread}");
-    side.failovers.extend(spread.times());
-    system.processes().end().await
+    Ok(())
 }
 
 /// Resident memory, in MiB, of the largest node after many writes of distinct keys.
