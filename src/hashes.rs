@@ -59,6 +59,16 @@ struct Inner {
     in_time: u32,
 }
 
+/// While it lives, no other state is hashed. It ends with its task, or with the runtime of the caller whom
+/// that task was begun for.
+struct Busy(Arc<Hashes>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.inner().busy = false;
+    }
+}
+
 impl Hashes {
     pub(crate) fn every(entries: u64) -> Arc<Self> {
         Arc::new(Self { every: entries, fresh: Notify::new(), inner: Mutex::default() })
@@ -86,8 +96,9 @@ impl Hashes {
 
     /// Hashes a state, on the side.
     pub(crate) fn hash<R: Runtime>(self: &Arc<Self>, index: u64, state: Applier) {
-        let hashes = self.clone();
+        let busy = Busy(self.clone());
         runtime::spawn::<R>(async move {
+            let Busy(hashes) = &busy;
             let began = R::Instant::now();
             match R::blocking(move || state.hash()).await.and_then(|hash| hash) {
                 Ok(hash) => hashes.note(index, hash),
@@ -95,7 +106,6 @@ impl Hashes {
             }
             hashes.wake();
             R::sleep((R::Instant::now() - began) * REST).await;
-            hashes.inner().busy = false;
         });
     }
 
@@ -150,6 +160,7 @@ impl Hashes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{machine::Typed, runtime::TokioRuntime, sum::Sum};
 
     #[test]
     fn the_newest_are_kept() {
@@ -175,5 +186,17 @@ mod tests {
         }
         assert_eq!(taken[..3], [80, 120, 160], "every fourth");
         assert_eq!(taken[taken.len() - 3..], [980, 990, 1_000], "every one");
+    }
+    /// A hash may be begun on the runtime of a caller, which ends before it does.
+    #[test]
+    fn a_hash_that_does_not_end_is_not_waited_for() {
+        let hashes = Hashes::every(10);
+        assert!(hashes.due(10));
+        let caller = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let state = Applier::new(Typed::<Sum>::boxed());
+        caller.block_on(async { hashes.hash::<TokioRuntime>(10, state) });
+        assert!(hashes.inner().busy, "it is under way");
+        drop(caller);
+        assert!(hashes.due(20));
     }
 }

@@ -237,6 +237,8 @@ impl<E: Engine> Shared<E> {
             Some(engine) => Ok(job.begin(engine)),
             None => Ok(Some(job)),
         });
+        // Before the writer thread can end with what it is handed: see the invariants.
+        drop(engine);
         if let Ok(Some(job)) = left {
             self.lock().handed = Some(job);
             self.work.notify_one();

@@ -303,3 +303,70 @@ fn cut(scanned: &Scanned) -> Result<(), StartError> {
     };
     set_len().map_err(|e| StartError::io(format!("cut {}", tail.file.display()), e))
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::storage::{LogEngine, Vote};
+
+    const FILE_BYTES: u64 = 1 << 16;
+
+    fn append(index: u64, bytes: usize) -> Op {
+        let id = LogId { term: 1, index };
+        Op::Append(vec![Record { id, payload: Bytes::from(vec![7; bytes]) }])
+    }
+
+    /// Tries to write at once. Whether it was taken.
+    fn taken(log: &Wal, op: Op) -> bool {
+        let (sender, done) = mpsc::sync_channel(1);
+        let then = Then::new(move |result| sender.send(result.is_ok()).unwrap());
+        match log.try_write(&[op], true, then) {
+            Some(refused) => {
+                refused.call(Ok(0));
+                false
+            }
+            None => done.recv().unwrap(),
+        }
+    }
+
+    /// The thread that asks may be the node's: it makes no file, and waits for no reader.
+    #[test]
+    fn a_write_that_would_wait_is_left_to_another_thread() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::open(dir.path(), LogEngine::Wal).unwrap();
+        let log = open(home, FILE_BYTES).unwrap().engine;
+        assert!(taken(&log, Op::SaveVote(Vote { term: 1, voted_for: 1, committed: true })));
+        assert!(taken(&log, append(0, 100)));
+        let held = log.lock();
+        assert!(!taken(&log, append(1, 100)), "a reader is in its way");
+        drop(held);
+        assert!(!taken(&log, Op::TruncateAfter(None)));
+        assert!(!taken(&log, append(1, 1 << 16)), "it would not fit");
+
+        // Up to the end of a file, and again in the next one.
+        let files = || chunks(&log.home).unwrap().len();
+        let (mut index, mut refused) = (1, 0);
+        while files() < 4 {
+            let before = files();
+            let op = append(index, 9_000);
+            if !taken(&log, append(index, 9_000)) {
+                refused += 1;
+                let (sender, done) = mpsc::sync_channel(1);
+                log.write(
+                    &[op],
+                    true,
+                    Then::new(move |result| sender.send(result.is_ok()).unwrap()),
+                );
+                assert!(done.recv().unwrap());
+            } else {
+                assert_eq!(files(), before, "a file was made on the caller's thread");
+            }
+            index += 1;
+        }
+        assert_eq!(refused, 3, "one for each file");
+        let records = log.read(0..index, u64::MAX).unwrap();
+        assert!(records.iter().map(|record| record.id.index).eq(0..index));
+    }
+}

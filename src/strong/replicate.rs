@@ -52,13 +52,18 @@ struct Sent<R: Runtime> {
     reply: Reply<R>,
 }
 
+/// A request without entries that waits for company, and the end of its wait.
+struct Held<R: Runtime> {
+    request: Request<R>,
+    wait: Pin<Box<R::Sleep>>,
+}
+
 /// See the module.
 pub(super) struct Stream<'a, R: Runtime, S> {
     network: &'a Network<R>,
     /// Until it ends, or a reply ends this.
     input: Option<S>,
-    /// A request without entries, and the end of its wait.
-    held: Option<(Request<R>, Pin<Box<R::Sleep>>)>,
+    held: Option<Held<R>>,
     under_way: FuturesOrdered<BoxFuture<'a, Sent<R>>>,
     bytes_under_way: u64,
 }
@@ -77,9 +82,9 @@ impl<'a, R: Runtime, S> Stream<'a, R, S> {
     fn take(&mut self, request: Request<R>) {
         let earlier = self.held.take();
         if request.entries.is_empty() {
-            let wait = earlier.map(|(_, wait)| wait);
+            let wait = earlier.map(|held| held.wait);
             let wait = wait.unwrap_or_else(|| Box::pin(R::sleep(COMMIT_WAIT)));
-            self.held = Some((request, wait));
+            self.held = Some(Held { request, wait });
         } else {
             self.send(request);
         }
@@ -93,9 +98,8 @@ impl<'a, R: Runtime, S> Stream<'a, R, S> {
         });
         let bytes = bytes.sum();
         self.bytes_under_way += bytes;
-        let last = request.entries.last().map(|entry| entry.log_id.clone());
-        let prev = request.prev_log_id.clone();
-        let last = last.or_else(|| prev.clone());
+        let prev = request.prev_log_id;
+        let last = request.entries.last().map(|entry| entry.log_id).or(prev);
         self.under_way.push_back(Box::pin(async move {
             Sent { prev, last, bytes, reply: network.append(&request).await }
         }));
@@ -103,7 +107,7 @@ impl<'a, R: Runtime, S> Stream<'a, R, S> {
 
     /// Sends what was held back.
     fn release(&mut self) {
-        if let Some((request, _)) = self.held.take() {
+        if let Some(Held { request, .. }) = self.held.take() {
             self.send(request);
         }
     }
@@ -115,17 +119,11 @@ impl<'a, R: Runtime, S> Stream<'a, R, S> {
 
     fn outcome(&mut self, Sent { prev, last, bytes, reply }: Sent<R>) -> Outcome<R> {
         self.bytes_under_way -= bytes;
-        let result = match reply {
-            Ok(reply) => reply.into_stream_result(prev, last.clone()),
-            Err(error) => {
-                self.end();
-                return Err(error);
-            }
-        };
-        if result.as_ref().is_err() || result.as_ref().is_ok_and(|matching| *matching != last) {
+        let result = reply.map(|reply| reply.into_stream_result(prev, last));
+        if !matches!(&result, Ok(Ok(matching)) if *matching == last) {
             self.end();
         }
-        Ok(result)
+        result
     }
 }
 
@@ -157,7 +155,7 @@ where
                 continue;
             }
             match &mut this.held {
-                Some((_, wait)) => ready!(wait.poll_unpin(cx)),
+                Some(held) => ready!(held.wait.poll_unpin(cx)),
                 None if this.input.is_none() && this.under_way.is_empty() => {
                     return Poll::Ready(None);
                 }
