@@ -95,8 +95,9 @@ pub struct Config {
     /// heaviest load, when an entry may have 64 KiB.
     pub log_keep_entries: u64,
 
-    /// Entries and bytes in one batch to a follower. Default 4,096 entries, 4 MiB. A single entry may
-    /// be larger.
+    /// Entries and bytes in one batch to a follower. Default 4,096 entries, 1 MiB. A single entry may
+    /// be larger. Larger batches bring a follower that is far behind no sooner, and hold up others while they are
+    /// read and sent.
     pub append_entries_max: u64,
 
     /// See [`append_entries_max`](Self::append_entries_max).
@@ -150,7 +151,7 @@ impl Default for Config {
             snapshot_bytes: 64 << 20,
             log_keep_entries: 10_000,
             append_entries_max: 4_096,
-            append_bytes_max: 4 << 20,
+            append_bytes_max: 1 << 20,
             snapshot_chunk_bytes: 1 << 20,
             state_hash_entries: 10_000,
             tentative_operations_max: 100_000,

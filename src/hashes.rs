@@ -100,7 +100,7 @@ impl Hashes {
         runtime::spawn::<R>(async move {
             let Busy(hashes) = &busy;
             let began = R::Instant::now();
-            match R::blocking(move || state.hash()).await.and_then(|hash| hash) {
+            match R::aside(move || state.hash()).await.and_then(|hash| hash) {
                 Ok(hash) => hashes.note(index, hash),
                 Err(error) => tracing::warn!(index, %error, "the state was not hashed"),
             }

@@ -31,7 +31,8 @@ use crate::codec::{self, CodecError};
 ///   from the others stops. A `HashMap` in the state breaks that; a `BTreeMap` does not.
 /// - **`Default`** is the state before the first command, the same on every node.
 /// - **`Clone`** captures the state for a snapshot while commands wait: keep it under about a
-///   millisecond. Put big parts behind a persistent map (such as `imbl`) or an `Arc`.
+///   millisecond. Put big parts behind a persistent map (such as `imbl`) or an `Arc`; large values in such
+///   a map, too, for the first write after a clone to each of its leaves copies all that are there.
 /// - **Commands live in the log** and are read by later releases: add enum variants at the end, never
 ///   reorder or remove them.
 ///

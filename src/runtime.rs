@@ -17,6 +17,7 @@ use std::{
     pin::pin,
     sync::OnceLock,
     task::Poll,
+    thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -27,6 +28,9 @@ pub use openraft::{OptionalSend, OptionalSync};
 use rand::RngExt;
 
 use crate::error::StartError;
+
+/// How much the work on the side steps back: a tenth of the processor time of a thread that does not.
+const NICE: i32 = 10;
 
 /// Production: tokio.
 pub type TokioRuntime = openraft::impls::TokioRuntime;
@@ -53,6 +57,14 @@ pub trait Runtime:
         work: impl FnOnce() -> T + Send + 'static,
     ) -> impl Future<Output = io::Result<T>> + Send;
 
+    /// The same for work that takes the processor for long and that no request waits for: hashing a state, or
+    /// writing it down. Where others want the processor, they have it first.
+    fn aside<T: Send + 'static>(
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> impl Future<Output = io::Result<T>> + Send {
+        Self::blocking(work)
+    }
+
     /// Time since 1970, for people to read; nothing is decided by it.
     fn wall() -> Duration;
 
@@ -68,6 +80,20 @@ impl Runtime for TokioRuntime {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> io::Result<T> {
         tokio::task::spawn_blocking(work).await.map_err(io::Error::other)
+    }
+
+    async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+        let nice = move || {
+            // Where that is not allowed, it is as urgent as the rest.
+            let _ = rustix::process::nice(NICE);
+            work()
+        };
+        // On a thread that ends with it, for what has become nice stays so.
+        let wait = move || {
+            let thread = thread::Builder::new().name("sixbells-aside".into()).spawn(nice)?;
+            thread.join().map_err(|_panicked| io::Error::other("work on the side panicked"))
+        };
+        Self::blocking(wait).await?
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the door")]

@@ -128,7 +128,7 @@ fn groups() -> impl Iterator<Item = Range<u64>> {
 }
 
 pub(crate) fn value() -> Blob {
-    Blob(vec![7; VALUE_BYTES])
+    vec![7; VALUE_BYTES].into()
 }
 
 fn write(handle: &Handle<Values>, n: u64) -> BoxFuture<'static, Result<(), Error>> {

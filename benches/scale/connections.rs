@@ -11,9 +11,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use sixbells::Client;
-use sixbells_gauge::{
-    Blob, Keys, Limits, Plan, Row, System, Values, Verb, open_files_max, preload,
-};
+use sixbells_gauge::{Keys, Limits, Plan, Row, System, Values, Verb, open_files_max, preload};
 use tokio::time::Instant;
 
 use crate::{
@@ -94,7 +92,7 @@ async fn both(ground: &mut Ground, plan: &Plan) -> anyhow::Result<Vec<Row>> {
 async fn open(ground: &Ground, count: u64) -> (Vec<Client<Values>>, Option<anyhow::Error>) {
     let opening = stream::iter(0..count).map(|number| async move {
         let client = ground.cluster.connect(ground.leader).await?;
-        client.write((number % KEYS, Blob(vec![7; VALUE_BYTES]))).await?;
+        client.write((number % KEYS, vec![7; VALUE_BYTES].into())).await?;
         anyhow::Ok(client)
     });
     let (mut open, mut first_error) = (Vec::new(), None);

@@ -18,9 +18,7 @@ use std::{
 
 use futures_util::{StreamExt, stream};
 use sixbells::Client;
-use sixbells_gauge::{
-    Blob, Connection, Keys, Limits, Plan, Row, System, Values, measure_on, preload,
-};
+use sixbells_gauge::{Connection, Keys, Limits, Plan, Row, System, Values, measure_on, preload};
 use tokio::{task::JoinSet, time::Instant};
 
 use crate::{
@@ -134,7 +132,7 @@ async fn open(ground: &Ground, count: u64, keep_every: u64) -> anyhow::Result<Ve
                 let client = crowd.client();
                 async move {
                     let client = client?;
-                    client.write((number % KEYS, Blob(vec![7; VALUE_BYTES]))).await?;
+                    client.write((number % KEYS, vec![7; VALUE_BYTES].into())).await?;
                     anyhow::Ok(number.is_multiple_of(keep_every).then_some(client))
                 }
             });

@@ -87,9 +87,8 @@ impl<R: Runtime> Eventual<R> {
         state: State,
         base: Base,
     ) -> Result<(), Error> {
-        let built = R::blocking(move || {
-            snapshots.build(meta(&state, &base), |out| state.applier.save(out))
-        });
+        let built =
+            R::aside(move || snapshots.build(meta(&state, &base), |out| state.applier.save(out)));
         let file = built.await.and_then(|built| built).map_err(stopped)?;
         self.keep(file);
         Ok(())

@@ -221,14 +221,14 @@ async fn bytes_under_way_are_bounded() {
     let mut bench = bench().await;
     let large = |prev: u64| {
         let mut request = request(prev, 1);
-        request.entries[0].payload = EntryPayload::Normal(batch(3 << 20));
+        request.entries[0].payload = EntryPayload::Normal(batch(768 << 10));
         request
     };
     for prev in 0..5 {
         bench.requests.send(large(prev)).unwrap();
     }
     settle().await;
-    assert_eq!(bench.door.under_way(), [1, 2], "4 MiB are reached with the second");
+    assert_eq!(bench.door.under_way(), [1, 2], "1 MiB is reached with the second");
     bench.door.answer(0, AppendEntriesResponse::Success);
     assert_eq!(bench.outcomes.recv().await, Some(Ok(1)));
     settle().await;

@@ -299,7 +299,7 @@ impl<R: Runtime> RaftSnapshotBuilder<Types<R>> for StateMachineStore<R> {
             false => captured.meta(),
         };
         let snapshots = self.snapshots.clone();
-        let file = R::blocking(move || snapshots.build(meta, |out| captured.save(out))).await??;
+        let file = R::aside(move || snapshots.build(meta, |out| captured.save(out))).await??;
         tracing::info!(last = ?file.meta.last, bytes = file.bytes, "snapshot taken");
         self.set_current(&file);
         to_snapshot::<R>(file)

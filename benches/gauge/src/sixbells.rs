@@ -23,7 +23,7 @@ use tokio::{
 
 use crate::{
     limits::Limits,
-    machine::{Blob, Values},
+    machine::Values,
     node::Spec,
     process::{Processes, ports, store},
     system::{Connection, System},
@@ -292,7 +292,7 @@ impl Sixbells {
 
     /// Whether no member lacks anything, as the leader tells it after one more write.
     async fn is_level(&self, client: &Client<Values>) -> anyhow::Result<bool> {
-        client.write((0, Blob(Vec::new()))).await?;
+        client.write((0, Vec::new().into())).await?;
         let status = client.status().await?;
         let all = status.lag.len() + 1 == self.addrs.len();
         Ok(status.role == Role::Leader && all && status.lag.values().all(|lag| *lag <= 2))
@@ -396,7 +396,7 @@ impl System for Sixbells {
 
 impl Connection for Client<Values> {
     async fn write(&self, key: u64, value: Vec<u8>) -> anyhow::Result<()> {
-        Ok(Client::write(self, (key, Blob(value))).await?)
+        Ok(Client::write(self, (key, value.into())).await?)
     }
 
     async fn read(&self, key: u64) -> anyhow::Result<()> {
