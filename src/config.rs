@@ -42,8 +42,9 @@ pub struct Config {
     /// Larger than `election_timeout.end`, or every failover fails requests that could have waited.
     pub request_timeout: Duration,
 
-    /// How long a leader waits for a follower to answer one batch of entries, its sync included,
-    /// before it sends the batch again; also for a piece of a snapshot. Default 2 s.
+    /// How long a leader waits for a follower to answer one batch of entries, its sync included, and the
+    /// syncs of those that were sent before it, before it sends the batch again; also for a piece of
+    /// a snapshot. Default 2 s.
     pub append_timeout: Duration,
 
     /// How long one snapshot may take on its way to a follower. Default 10 min.

@@ -187,6 +187,7 @@ mod tests {
         assert_eq!(taken[..3], [80, 120, 160], "every fourth");
         assert_eq!(taken[taken.len() - 3..], [980, 990, 1_000], "every one");
     }
+
     /// A hash may be begun on the runtime of a caller, which ends before it does.
     #[test]
     fn a_hash_that_does_not_end_is_not_waited_for() {

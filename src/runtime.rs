@@ -14,6 +14,7 @@ use std::{
     fmt,
     future::poll_fn,
     io, mem,
+    panic::resume_unwind,
     pin::pin,
     sync::OnceLock,
     task::Poll,
@@ -29,7 +30,9 @@ use rand::RngExt;
 
 use crate::error::StartError;
 
-/// How much the work on the side steps back: a tenth of the processor time of a thread that does not.
+/// How much the work on the side steps back: a tenth of the processor time of a thread that does not. So where all
+/// processors are busy, a snapshot takes ten times as long.
+#[cfg(target_os = "linux")]
 const NICE: i32 = 10;
 
 /// Production: tokio.
@@ -84,14 +87,15 @@ impl Runtime for TokioRuntime {
 
     async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
         let nice = move || {
-            // Where that is not allowed, it is as urgent as the rest.
+            // Of this thread. Elsewhere it would be of all, and where it is not allowed, it is as urgent as the rest.
+            #[cfg(target_os = "linux")]
             let _ = rustix::process::nice(NICE);
             work()
         };
         // On a thread that ends with it, for what has become nice stays so.
         let wait = move || {
             let thread = thread::Builder::new().name("sixbells-aside".into()).spawn(nice)?;
-            thread.join().map_err(|_panicked| io::Error::other("work on the side panicked"))
+            Ok(thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
         };
         Self::blocking(wait).await?
     }

@@ -183,6 +183,10 @@ impl Responses {
 
     fn forget_below(&mut self, floor: u64) {
         while self.0.pop_front_if(|(sequence, _)| *sequence < floor).is_some() {}
+        // A session may have been busy once, and idle ever since.
+        if self.0.capacity() > 8 && self.0.capacity() / 4 > self.0.len() {
+            self.0.shrink_to(2 * self.0.len());
+        }
     }
 
     fn place(&self, sequence: u64) -> Result<usize, usize> {
@@ -196,6 +200,7 @@ impl Responses {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec;
 
     fn command(session: u64, sequence: u64, floor: u64) -> Origin<'static> {
         Origin::Session { session, sequence, floor }
@@ -224,6 +229,27 @@ mod tests {
             apply(&mut table, at, command(id, sequence, 0), "ok");
         }
         assert_eq!(table.check(9, command(id, 2, 0)), Verdict::Duplicate("ok".into()));
+    }
+
+    /// Snapshots of earlier releases have a map there, and their bytes are read and compared.
+    #[test]
+    fn responses_are_encoded_as_a_map_is() {
+        let mut responses = Responses::default();
+        let map: std::collections::BTreeMap<u64, Bytes> =
+            [(3, "c"), (1, "a"), (2, "b")].map(|(n, text)| (n, text.into())).into();
+        for n in [3, 1, 2] {
+            responses.insert(n, map[&n].clone());
+        }
+        assert_eq!(codec::encode(&responses), codec::encode(&map));
+    }
+
+    #[test]
+    fn a_session_that_was_busy_once_gives_its_memory_back() {
+        let mut responses = Responses::default();
+        (0..WINDOW).for_each(|n| responses.insert(n, "ok".into()));
+        responses.forget_below(WINDOW - 1);
+        assert_eq!((responses.0.len(), responses.get(WINDOW - 1).is_some()), (1, true));
+        assert!(responses.0.capacity() <= 8, "{}", responses.0.capacity());
     }
 
     /// A copy that the network held back arrives after its sender moved on: it must not be applied.

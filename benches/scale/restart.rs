@@ -17,9 +17,9 @@ use crate::{
 const ENTRIES: u64 = 1_000_000;
 const KEYS: u64 = 10_000;
 
-/// Two batches are under way before one waits for more commands: so three clients fill the log with entries of one
-/// command each, and no number fills it faster.
-const FEW: usize = 3;
+/// What comes while an entry is under way shares the next one: so two clients fill the log with entries of one
+/// command each, or nearly, and no number fills it faster.
+const FEW: usize = 2;
 
 /// An entry of one small command on disk.
 const ENTRY_BYTES: u64 = 512;

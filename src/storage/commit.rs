@@ -15,12 +15,12 @@
 //! - The queue is bounded. A caller waits for room only when the disk is 4,096 writes or
 //!   64 MiB behind, which says that it must slow down.
 //! - The first error, or panic, of the engine is final: its group and all that follows gets it, and
-//!   the thread ends. Nothing is retried.
+//!   the writer thread ends. Nothing is retried.
 //! - Dropping the store writes what is queued and joins the thread, so the engine, and with it the
 //!   lock of its directory, is gone when `drop` returns; unless a `Done` does it, for whose end the writer
 //!   thread waits.
 //! - An engine is never dropped on a thread of its own, which it would have to join: while a group is
-//!   out, the writer thread holds it.
+//!   out or begun, the writer thread holds it.
 //!
 //! Does not: know how or where an engine writes, nor write or sync for a committed position alone.
 
@@ -47,7 +47,7 @@ pub(super) trait Engine: Send + Sync + 'static {
     fn write(&self, ops: &[Op], sync: bool, then: Then);
 
     /// The same, if it can be begun without waiting for anything, and `then` is called on the engine's own
-    /// thread. If not, does nothing, and gives `then` back.
+    /// thread, but for an error. If not, does nothing, and gives `then` back.
     fn try_write(&self, _ops: &[Op], _sync: bool, then: Then) -> Option<Then> {
         Some(then)
     }
@@ -228,6 +228,7 @@ impl<E: Engine> Shared<E> {
     /// Begins the next group, if one is due: here, or else on the writer thread.
     fn begin(self: &Arc<Self>, mut front: MutexGuard<'_, Front>) {
         let Some(group) = front.take(false) else { return };
+        front.beginning += 1;
         drop(front);
         self.room.notify_all();
         let job = self.job(group);
@@ -237,10 +238,13 @@ impl<E: Engine> Shared<E> {
             Some(engine) => Ok(job.begin(engine)),
             None => Ok(Some(job)),
         });
-        // Before the writer thread can end with what it is handed: see the invariants.
         drop(engine);
+        let mut front = self.lock();
+        front.beginning -= 1;
         if let Ok(Some(job)) = left {
-            self.lock().handed = Some(job);
+            front.handed = Some(job);
+            self.work.notify_one();
+        } else if front.failed.is_some() {
             self.work.notify_one();
         }
     }
@@ -275,7 +279,7 @@ impl<E: Engine> Shared<E> {
             if let Some(job) = front.handed.take() {
                 return Some(job);
             }
-            if front.failed.is_some() {
+            if front.failed.is_some() && front.beginning == 0 {
                 return None;
             }
             if front.closing && !front.busy {

@@ -49,10 +49,12 @@ impl Fake {
             self.gate.lock().unwrap().recv().unwrap();
         }
         self.syncs.fetch_add(1, SeqCst);
-        match std::mem::replace(&mut *self.fault.lock().unwrap(), Fault::None) {
-            Fault::FailSync => Err(io::Error::other("the device is gone")),
-            Fault::None | Fault::FailWrite | Fault::PanicWrite => Ok(()),
+        let mut fault = self.fault.lock().unwrap();
+        if *fault == Fault::FailSync {
+            *fault = Fault::None;
+            return Err(io::Error::other("the device is gone"));
         }
+        Ok(())
     }
 }
 
@@ -265,6 +267,13 @@ struct Prompt {
     fake: Arc<Fake>,
     orders: mpsc::Sender<(bool, Then)>,
     begun_on: Mutex<Vec<thread::ThreadId>>,
+    ended_on: mpsc::Sender<thread::ThreadId>,
+}
+
+impl Drop for Prompt {
+    fn drop(&mut self) {
+        self.ended_on.send(thread::current().id()).unwrap();
+    }
 }
 
 impl Engine for Prompt {
@@ -290,7 +299,14 @@ impl Engine for Prompt {
     }
 }
 
-fn prompt(bench: &Bench) -> (GroupCommit<Prompt>, JoinHandle<()>) {
+/// The log, the engine's own thread, and where the engine is dropped.
+struct Running {
+    log: Arc<GroupCommit<Prompt>>,
+    own: JoinHandle<()>,
+    ended_on: mpsc::Receiver<thread::ThreadId>,
+}
+
+fn prompt(bench: &Bench) -> Running {
     let (orders, taken) = mpsc::channel::<(bool, Then)>();
     let fake = bench.fake.clone();
     let own = thread::spawn(move || {
@@ -298,18 +314,39 @@ fn prompt(bench: &Bench) -> (GroupCommit<Prompt>, JoinHandle<()>) {
             then.call(if sync { fake.sync().map(|()| 1) } else { Ok(1) });
         }
     });
-    let engine = Prompt { fake: bench.fake.clone(), orders, begun_on: Mutex::default() };
+    let (end, ended_on) = mpsc::channel();
+    let begun_on = Mutex::default();
+    let engine = Prompt { fake: bench.fake.clone(), orders, begun_on, ended_on: end };
     let opened = Opened { engine, state: LogState::default(), first: 0 };
-    (GroupCommit::start(opened).unwrap(), own)
+    Running { log: Arc::new(GroupCommit::start(opened).unwrap()), own, ended_on }
+}
+
+impl Running {
+    /// Until no group is out.
+    fn settle(&self) {
+        while self.log.shared.lock().busy {
+            thread::yield_now();
+        }
+    }
+
+    /// Lets go of the log, and sees its engine end, but not on its own thread, which it would wait for.
+    fn end(self) {
+        drop(self.log);
+        let own = self.own.thread().id();
+        assert_ne!(self.ended_on.recv_timeout(Duration::from_secs(30)).unwrap(), own);
+        self.own.join().unwrap();
+    }
 }
 
 #[test]
 fn a_lone_write_wakes_nobody_but_the_engine() {
     let bench = Bench::new(Fault::None);
-    let (log, own) = prompt(&bench);
+    let running = prompt(&bench);
+    let log = &running.log;
     log.append(vec![record(0)], bench.done(0));
     assert_eq!(bench.next(), (0, None));
     assert_eq!(*log.engine.begun_on.lock().unwrap(), [thread::current().id()]);
+    running.settle();
 
     // What gathers behind it goes on from the engine's thread, and the rest is for the writer's.
     bench.fake.gated.store(true, SeqCst);
@@ -326,18 +363,15 @@ fn a_lone_write_wakes_nobody_but_the_engine() {
     let writer = log.writer.as_ref().unwrap().thread().id();
     assert_eq!(*log.engine.begun_on.lock().unwrap().last().unwrap(), writer);
     assert_eq!(bench.fake.syncs.load(SeqCst), 3);
-    drop(log);
-    own.join().unwrap();
+    running.end();
 }
 
-/// A group may be out on the engine's thread when the store goes away, or even be what lets go of it. The
-/// engine must not be dropped there, for that would wait for itself.
+/// A group may be out on the engine's thread when the store goes away, or even be what lets go of it.
 #[test]
 fn an_engine_outlives_what_runs_on_its_thread() {
     for inside in [false, true] {
         let bench = Bench::new(Fault::None);
-        let (log, own) = prompt(&bench);
-        let log = Arc::new(log);
+        let Running { log, own, ended_on } = prompt(&bench);
         bench.fake.gated.store(true, SeqCst);
         let (held, call) = (inside.then(|| log.clone()), bench.call.clone());
         let done = Box::new(move |result: io::Result<()>| {
@@ -346,30 +380,46 @@ fn an_engine_outlives_what_runs_on_its_thread() {
         });
         log.append(vec![record(0)], done);
         log.append(vec![record(1)], bench.done(8));
-        bench.gate.send(()).unwrap();
-        bench.gate.send(()).unwrap();
-        drop(log);
+        // Inside, the `Done` now holds the last handle; otherwise dropping waits for both groups.
+        let open = || (0..2).for_each(|_| bench.gate.send(()).unwrap());
+        if inside {
+            drop(log);
+            open();
+        } else {
+            open();
+            drop(log);
+        }
         assert_eq!((bench.next(), bench.next()), ((7, None), (8, None)));
-        // The writer thread drops the engine, whose channel then ends.
+        let ended_on = ended_on.recv_timeout(Duration::from_secs(30)).unwrap();
+        assert_ne!(ended_on, own.thread().id());
         own.join().unwrap();
     }
 }
 
-/// Each step of a disk that fails, on each thread on which a group may begin.
+/// The first write strikes on the caller's thread, a later one on the engine's.
 #[test]
-fn a_failure_on_the_engines_thread_is_final() {
+fn a_failure_is_final_on_whichever_thread_it_is_met() {
     for fault in [Fault::FailSync, Fault::FailWrite, Fault::PanicWrite] {
-        let bench = Bench::new(fault);
-        let (log, own) = prompt(&bench);
-        for n in 0..10 {
-            log.append(vec![record(n)], bench.done(n));
+        for later in [false, true] {
+            let bench = Bench::new(if later { Fault::None } else { fault });
+            let running = prompt(&bench);
+            bench.fake.gated.store(later, SeqCst);
+            for n in 0..10 {
+                running.log.append(vec![record(n)], bench.done(n));
+            }
+            if later {
+                // The sync of the first group has begun, and is good unless it is what fails.
+                bench.fake.gated.store(false, SeqCst);
+                *bench.fake.fault.lock().unwrap() = fault;
+                bench.gate.send(()).unwrap();
+            }
+            let good = u64::from(later && fault != Fault::FailSync);
+            for n in 0..10 {
+                let (m, error) = bench.next();
+                assert_eq!(m, n, "Dones out of order");
+                assert_eq!(error.is_none(), n < good, "write {n}: {error:?}");
+            }
+            running.end();
         }
-        for n in 0..10 {
-            let (m, error) = bench.next();
-            assert_eq!(m, n, "Dones out of order");
-            assert!(error.is_some(), "write {n} was acknowledged after a failure");
-        }
-        drop(log);
-        own.join().unwrap();
     }
 }

@@ -9,7 +9,7 @@
 //! - At most one group is out at a time.
 //! - A committed position that waits makes way for the next one: alone, they never fill the queue.
 //!
-//! Does not: lock, wait, or call anybody.
+//! Does not: lock, wait, call anybody, or decide on which thread a group is written.
 
 use std::{collections::VecDeque, io, mem, ops::Range, sync::Arc, thread::ThreadId};
 
@@ -65,6 +65,8 @@ pub(super) struct Front {
     pub(super) busy: bool,
     /// The group that is out, where it is left to the writer thread.
     pub(super) handed: Option<Job>,
+    /// Threads that are about to begin a group, and hold the engine meanwhile.
+    pub(super) beginning: usize,
     /// The thread that calls `Done`s just now.
     pub(super) calling: Option<ThreadId>,
     pub(super) failed: Option<Failure>,
@@ -100,6 +102,7 @@ impl Front {
             truncations: 0,
             busy: false,
             handed: None,
+            beginning: 0,
             calling: None,
             failed: None,
             closing: false,

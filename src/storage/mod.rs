@@ -189,7 +189,7 @@ impl FromStr for LogEngine {
 
 /// How large a file of the write-ahead log becomes. Its entries stay in memory while it is the
 /// newest, so this also bounds memory.
-pub const LOG_FILE_BYTES: u64 = 64 << 20;
+pub const LOG_FILE_BYTES: u64 = 16 << 20;
 
 /// Opens the log in the subdirectory of `dir` that has the engine's name; creates it if there is
 /// none. Blocks on the disk.

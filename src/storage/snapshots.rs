@@ -40,6 +40,8 @@ const TRAILER_BYTES: u64 = 12;
 const META_BYTES_MAX: u32 = 1 << 20;
 const TEMPORARY: &str = "temporary-";
 const BUFFER_BYTES: usize = 1 << 16;
+/// Bytes that may wait to be made durable at once.
+const STEP_BYTES: usize = 4 << 20;
 
 /// What a snapshot says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,7 +105,7 @@ impl Snapshots {
         let temporary = format!("{TEMPORARY}built");
         let mut out = Checksummed::new(io::BufWriter::with_capacity(
             BUFFER_BYTES,
-            self.disk.create(&temporary)?,
+            Steady::new(self.disk.create(&temporary)?),
         ));
         let encoded = codec::encode(&meta);
         let length = u32::try_from(encoded.len()).map_err(io::Error::other)?;
@@ -117,7 +119,7 @@ impl Snapshots {
         file.write_all(&bytes.to_le_bytes())?;
         file.write_all(&crc.to_le_bytes())?;
         let mut file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
-        make_durable(&mut *file)?;
+        file.finish()?;
         let file = SnapshotFile {
             disk: self.disk.clone(),
             name: temporary,
@@ -134,7 +136,7 @@ impl Snapshots {
     /// Starts to receive another node's snapshot. `sender` keeps two senders' files apart.
     pub(crate) fn receive(&self, sender: u64) -> io::Result<Receiving> {
         let name = format!("{TEMPORARY}from-{sender}");
-        let file = self.disk.create(&name)?;
+        let file = Steady::new(self.disk.create(&name)?);
         Ok(Receiving { disk: self.disk.clone(), name, file, bytes: 0 })
     }
 
@@ -156,12 +158,37 @@ impl Snapshots {
     }
 }
 
-/// All bytes are on disk on return: whoever takes the name next makes the log be purged.
-fn make_durable(file: &mut dyn DiskFile) -> io::Result<()> {
-    if planted(Bug::SnapshotUnsynced) {
-        return Ok(());
+/// A file that is made durable as it grows: the syncs of the log would wait for all of one that is not.
+struct Steady {
+    file: Box<dyn DiskFile>,
+    unsynced: usize,
+}
+
+impl Steady {
+    fn new(file: Box<dyn DiskFile>) -> Self {
+        Self { file, unsynced: 0 }
     }
-    file.sync()
+
+    /// All bytes are on disk on return: whoever takes the name next makes the log be purged.
+    fn finish(&mut self) -> io::Result<()> {
+        self.unsynced = 0;
+        if planted(Bug::SnapshotUnsynced) { Ok(()) } else { self.file.sync() }
+    }
+}
+
+impl Write for Steady {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.unsynced += written;
+        if self.unsynced >= STEP_BYTES {
+            self.finish()?;
+        }
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
 }
 
 /// Two snapshots, one built and one received, may be published at once and clear the same one away.
@@ -253,7 +280,7 @@ impl Pieces {
 pub(crate) struct Receiving {
     disk: Arc<dyn Disk>,
     name: String,
-    file: Box<dyn DiskFile>,
+    file: Steady,
     bytes: u64,
 }
 
@@ -272,7 +299,7 @@ impl Receiving {
     /// All bytes are here: syncs and verifies. [`Snapshots::publish`] comes next, or nothing if the
     /// snapshot turns out not to be wanted.
     pub(crate) fn finish(mut self) -> io::Result<SnapshotFile> {
-        make_durable(&mut *self.file)?;
+        self.file.finish()?;
         SnapshotFile::verify(self.disk, self.name)
     }
 }

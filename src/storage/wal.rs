@@ -86,6 +86,9 @@ pub(super) fn open(home: Home, file_bytes: u64) -> Result<Opened<Wal>, StartErro
     config.wal.chunk_max_records = Some(CHUNK_RECORDS);
     config.wal.read_buffer_size = Some(READ_BUFFER_BYTES);
     config.wal.flush_batch_wait = Some(Duration::ZERO);
+    // One group is out at a time, and the front bounds it. With a limit of its own, the crate would wait, on
+    // the thread that calls back, for what that thread gives back only afterwards.
+    config.wal.flush_queue_max_bytes = Some(usize::MAX);
     // What is to be cut has been cut.
     config.wal.truncate_incomplete_record = Some(false);
     config.log_cache_capacity = Some(CACHE_BYTES);

@@ -5,19 +5,24 @@
 //! - Up to [`UNDER_WAY_MAX`] requests are under way, so that entries do not wait for the round trip of those
 //!   before them.
 //! - A request without entries says only how far the log is committed. It waits [`COMMIT_WAIT`] for one with
-//!   entries, which says so too. Without that, every write would cost each member two messages, and
-//!   the next one would wait for the second.
+//!   entries, which says so too. Without that, every write would cost each member two messages. It does not
+//!   wait where the reply to the one before it may be what commits an entry.
 //!
 //! In: openraft's stream of requests. Out: its stream of results.
 //!
 //! Invariants
 //! - Requests leave in openraft's order, and results are given in that order.
-//! - A request is dropped only if it has no entries and another one follows, whose reply answers both.
+//! - A request is dropped only if it has no entries and another one follows, which says as much.
+//! - The success of a request is passed over if the next one has no entries. For openraft counts a member that
+//!   holds all of a request as having answered it, and notes the time at which it handed the request out: so it
+//!   would take an old reply for a round trip that began when a request was handed out that was not even sent,
+//!   and believe that it still leads. The reply to the next one says the same, and is one.
 //! - The first reply that is no full success is the last result.
 //!
 //! Does not: retry, or know what a member lacks. openraft does, and begins another stream.
 
 use std::{
+    collections::VecDeque,
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
@@ -64,14 +69,24 @@ pub(super) struct Stream<'a, R: Runtime, S> {
     /// Until it ends, or a reply ends this.
     input: Option<S>,
     held: Option<Held<R>>,
+    commit_wait: Duration,
     under_way: FuturesOrdered<BoxFuture<'a, Sent<R>>>,
+    /// The last entry of each of them, and whether the next request has none.
+    followed: VecDeque<(Option<LogIdOf<Types<R>>>, bool)>,
     bytes_under_way: u64,
 }
 
 impl<'a, R: Runtime, S> Stream<'a, R, S> {
     pub(super) fn new(network: &'a Network<R>, input: S) -> Self {
-        let under_way = FuturesOrdered::new();
-        Self { network, input: Some(input), held: None, under_way, bytes_under_way: 0 }
+        Self {
+            network,
+            input: Some(input),
+            held: None,
+            commit_wait: COMMIT_WAIT,
+            under_way: FuturesOrdered::new(),
+            followed: VecDeque::new(),
+            bytes_under_way: 0,
+        }
     }
 
     fn has_room(&self) -> bool {
@@ -81,13 +96,19 @@ impl<'a, R: Runtime, S> Stream<'a, R, S> {
 
     fn take(&mut self, request: Request<R>) {
         let earlier = self.held.take();
-        if request.entries.is_empty() {
-            let wait = earlier.map(|held| held.wait);
-            let wait = wait.unwrap_or_else(|| Box::pin(R::sleep(COMMIT_WAIT)));
-            self.held = Some(Held { request, wait });
-        } else {
-            self.send(request);
+        if !request.entries.is_empty() {
+            return self.send(request);
         }
+        if let Some((last, by_none)) = self.followed.back_mut() {
+            *by_none = true;
+            // The reply that is now passed over may be what commits it, so the next one has to be soon.
+            if *last > request.leader_commit {
+                return self.send(request);
+            }
+        }
+        let wait = earlier.map(|held| held.wait);
+        let wait = wait.unwrap_or_else(|| Box::pin(R::sleep(self.commit_wait)));
+        self.held = Some(Held { request, wait });
     }
 
     fn send(&mut self, request: Request<R>) {
@@ -100,6 +121,7 @@ impl<'a, R: Runtime, S> Stream<'a, R, S> {
         self.bytes_under_way += bytes;
         let prev = request.prev_log_id;
         let last = request.entries.last().map(|entry| entry.log_id).or(prev);
+        self.followed.push_back((last, false));
         self.under_way.push_back(Box::pin(async move {
             Sent { prev, last, bytes, reply: network.append(&request).await }
         }));
@@ -115,15 +137,19 @@ impl<'a, R: Runtime, S> Stream<'a, R, S> {
     fn end(&mut self) {
         (self.input, self.held) = (None, None);
         self.under_way.clear();
+        self.followed.clear();
     }
 
-    fn outcome(&mut self, Sent { prev, last, bytes, reply }: Sent<R>) -> Outcome<R> {
+    /// What a reply says, unless the next one says it.
+    fn outcome(&mut self, Sent { prev, last, bytes, reply }: Sent<R>) -> Option<Outcome<R>> {
         self.bytes_under_way -= bytes;
+        let passed_over = self.followed.pop_front().is_some_and(|(_, by_none)| by_none);
         let result = reply.map(|reply| reply.into_stream_result(prev, last));
-        if !matches!(&result, Ok(Ok(matching)) if *matching == last) {
-            self.end();
+        if matches!(&result, Ok(Ok(matching)) if *matching == last) {
+            return (!passed_over).then_some(result);
         }
-        result
+        self.end();
+        Some(result)
     }
 }
 
@@ -139,7 +165,10 @@ where
         loop {
             // Also sends what was just begun.
             if let Poll::Ready(Some(sent)) = this.under_way.poll_next_unpin(cx) {
-                return Poll::Ready(Some(this.outcome(sent)));
+                match this.outcome(sent) {
+                    Some(outcome) => return Poll::Ready(Some(outcome)),
+                    None => continue,
+                }
             }
             if this.has_room()
                 && let Some(input) = &mut this.input

@@ -10,7 +10,8 @@
 //! - Order and timing follow from the runtime alone, so a deterministic runtime gives a
 //!   deterministic cluster.
 //!
-//! Does not: delay, reorder or duplicate. A simulated network does.
+//! Does not: delay, reorder or duplicate; a simulated network does. Nor hold turns: requests of an in-order lane
+//! are begun in their order, and served side by side.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

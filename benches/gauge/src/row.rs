@@ -1,7 +1,8 @@
 //! One row of the table: load between two readings of the nodes' counters.
 //!
-//! Owns [`Row`], [`measure`], and [`meanwhile`], where something else goes on at the same time. Invariant: what is counted was caused by the measured requests or stands
-//! beside them (heartbeats, snapshots); warm-up and preparation are outside.
+//! Owns [`Row`], [`measure`], and [`meanwhile`], where something else goes on at the same time. Invariant: what
+//! is counted was caused by the measured requests or stands beside them (heartbeats, snapshots); warm-up and
+//! preparation are outside.
 //!
 //! Does not: choose what to measure.
 

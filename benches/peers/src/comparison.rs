@@ -60,6 +60,10 @@ type Figure = fn(&Side) -> Option<f64>;
 const HIGHER: &str = "higher";
 const LOWER: &str = "lower";
 
+/// What the table alone does not say.
+const HIQLITE_NOTE: &str = "\nhiqlite: its first write may be on one disk only; its failovers are seen by new \
+    clients every 250 ms, and its own client takes longer to find the leader.\n";
+
 /// What is compared, and which direction is better.
 const ROWS: [(&str, &str, Figure); 9] = [
     ("writes/s, 256 clients", HIGHER, |s| s.median(Verb::Write, MANY, |r| r.ops_per_second)),
@@ -107,6 +111,9 @@ impl Comparison {
                 };
             }
             out += &format!(" {better} |\n");
+        }
+        if !self.hiqlite.rows.is_empty() {
+            out += HIQLITE_NOTE;
         }
         out
     }
