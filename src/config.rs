@@ -123,7 +123,7 @@ pub struct Config {
     /// `Overloaded`. Default 100,000.
     ///
     /// While a member is away, nothing becomes final: this is how much is accepted until then. With small
-    /// commands, 100,000 cost about 210 MB of memory, the log's cache of 64 MiB among it.
+    /// commands, 100,000 cost about 150 MB of memory, the log's recent entries of 16 MiB among it.
     pub tentative_operations_max: usize,
 
     /// Eventual mode: how far this node's clock may be ahead of most others' before its writes are

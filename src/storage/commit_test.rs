@@ -59,11 +59,12 @@ impl Fake {
 }
 
 impl Engine for Arc<Fake> {
-    fn write(&self, ops: &[Op], sync: bool, then: Then) {
-        let bytes = self.put(ops);
-        then.call(
-            bytes.and_then(|bytes| if sync { self.sync().map(|()| bytes) } else { Ok(bytes) }),
-        );
+    fn write(&self, ops: &[Op], sync: bool) -> io::Result<u64> {
+        let bytes = self.put(ops)?;
+        if sync {
+            self.sync()?;
+        }
+        Ok(bytes)
     }
 
     fn read(&self, range: Range<u64>, _bytes_max: u64) -> io::Result<Vec<Record>> {
@@ -213,7 +214,7 @@ fn reads_see_the_newest_entry_of_an_index() {
     let records = bench.log().read(0..99, u64::MAX).unwrap();
     assert_eq!(records.iter().map(|r| r.id.term).collect::<Vec<_>>(), [1, 1, 2]);
     assert_eq!(bench.log().read(0..99, 1).unwrap().len(), 1);
-    assert!(bench.log().shared.lock().recent_bytes <= RECENT_BYTES);
+    assert!(bench.log().shared.lock().front.recent_bytes <= RECENT_BYTES);
 }
 
 /// The last handle may go away in a `Done`, on the writer thread itself.
@@ -249,7 +250,7 @@ fn callers_wait_for_a_disk_that_is_far_behind() {
                 log.append(vec![record(n)], Box::new(move |_| call.send((n, None)).unwrap()));
             }
         });
-        while bench.log().shared.lock().queued() < QUEUE_WRITES {
+        while bench.log().shared.lock().front.queued() < QUEUE_WRITES {
             thread::yield_now();
         }
         assert!(!caller.is_finished());
@@ -259,167 +260,4 @@ fn callers_wait_for_a_disk_that_is_far_behind() {
             assert_eq!(bench.next().0, n);
         }
     });
-}
-
-/// An engine with a thread of its own, like that of the write-ahead log: a group that need not wait begins where
-/// its call came from, and the next one where it ended.
-struct Prompt {
-    fake: Arc<Fake>,
-    orders: mpsc::Sender<(bool, Then)>,
-    begun_on: Mutex<Vec<thread::ThreadId>>,
-    ended_on: mpsc::Sender<thread::ThreadId>,
-}
-
-impl Drop for Prompt {
-    fn drop(&mut self) {
-        self.ended_on.send(thread::current().id()).unwrap();
-    }
-}
-
-impl Engine for Prompt {
-    fn write(&self, ops: &[Op], sync: bool, then: Then) {
-        self.begun_on.lock().unwrap().push(thread::current().id());
-        match self.fake.put(ops) {
-            Ok(_) => self.orders.send((sync, then)).unwrap(),
-            Err(error) => then.call(Err(error)),
-        }
-    }
-
-    fn try_write(&self, ops: &[Op], sync: bool, then: Then) -> Option<Then> {
-        let appends = ops.iter().all(|op| matches!(op, Op::Append(_)));
-        if !appends {
-            return Some(then);
-        }
-        self.write(ops, sync, then);
-        None
-    }
-
-    fn read(&self, range: Range<u64>, bytes_max: u64) -> io::Result<Vec<Record>> {
-        self.fake.read(range, bytes_max)
-    }
-}
-
-/// The log, the engine's own thread, and where the engine is dropped.
-struct Running {
-    log: Arc<GroupCommit<Prompt>>,
-    own: JoinHandle<()>,
-    ended_on: mpsc::Receiver<thread::ThreadId>,
-}
-
-fn prompt(bench: &Bench) -> Running {
-    let (orders, taken) = mpsc::channel::<(bool, Then)>();
-    let fake = bench.fake.clone();
-    let own = thread::spawn(move || {
-        for (sync, then) in taken {
-            then.call(if sync { fake.sync().map(|()| 1) } else { Ok(1) });
-        }
-    });
-    let (end, ended_on) = mpsc::channel();
-    let begun_on = Mutex::default();
-    let engine = Prompt { fake: bench.fake.clone(), orders, begun_on, ended_on: end };
-    let opened = Opened { engine, state: LogState::default(), first: 0 };
-    Running { log: Arc::new(GroupCommit::start(opened).unwrap()), own, ended_on }
-}
-
-impl Running {
-    /// Until no group is out.
-    fn settle(&self) {
-        while self.log.shared.lock().busy {
-            thread::yield_now();
-        }
-    }
-
-    /// Lets go of the log, and sees its engine end, but not on its own thread, which it would wait for.
-    fn end(self) {
-        drop(self.log);
-        let own = self.own.thread().id();
-        assert_ne!(self.ended_on.recv_timeout(Duration::from_secs(30)).unwrap(), own);
-        self.own.join().unwrap();
-    }
-}
-
-#[test]
-fn a_lone_write_wakes_nobody_but_the_engine() {
-    let bench = Bench::new(Fault::None);
-    let running = prompt(&bench);
-    let log = &running.log;
-    log.append(vec![record(0)], bench.done(0));
-    assert_eq!(bench.next(), (0, None));
-    assert_eq!(*log.engine.begun_on.lock().unwrap(), [thread::current().id()]);
-    running.settle();
-
-    // What gathers behind it goes on from the engine's thread, and the rest is for the writer's.
-    bench.fake.gated.store(true, SeqCst);
-    for n in 1..9 {
-        log.append(vec![record(n)], bench.done(n));
-    }
-    log.save_vote(Vote::default(), bench.done(9));
-    assert!(bench.calls.try_recv().is_err(), "acknowledged before a sync");
-    bench.fake.gated.store(false, SeqCst);
-    bench.gate.send(()).unwrap();
-    for n in 1..10 {
-        assert_eq!(bench.next(), (n, None));
-    }
-    let writer = log.writer.as_ref().unwrap().thread().id();
-    assert_eq!(*log.engine.begun_on.lock().unwrap().last().unwrap(), writer);
-    assert_eq!(bench.fake.syncs.load(SeqCst), 3);
-    running.end();
-}
-
-/// A group may be out on the engine's thread when the store goes away, or even be what lets go of it.
-#[test]
-fn an_engine_outlives_what_runs_on_its_thread() {
-    for inside in [false, true] {
-        let bench = Bench::new(Fault::None);
-        let Running { log, own, ended_on } = prompt(&bench);
-        bench.fake.gated.store(true, SeqCst);
-        let (held, call) = (inside.then(|| log.clone()), bench.call.clone());
-        let done = Box::new(move |result: io::Result<()>| {
-            drop(held);
-            call.send((7, result.err().map(|e| e.to_string()))).unwrap();
-        });
-        log.append(vec![record(0)], done);
-        log.append(vec![record(1)], bench.done(8));
-        // Inside, the `Done` now holds the last handle; otherwise dropping waits for both groups.
-        let open = || (0..2).for_each(|_| bench.gate.send(()).unwrap());
-        if inside {
-            drop(log);
-            open();
-        } else {
-            open();
-            drop(log);
-        }
-        assert_eq!((bench.next(), bench.next()), ((7, None), (8, None)));
-        let ended_on = ended_on.recv_timeout(Duration::from_secs(30)).unwrap();
-        assert_ne!(ended_on, own.thread().id());
-        own.join().unwrap();
-    }
-}
-
-/// The first write strikes on the caller's thread, a later one on the engine's.
-#[test]
-fn a_failure_is_final_on_whichever_thread_it_is_met() {
-    for fault in [Fault::FailSync, Fault::FailWrite, Fault::PanicWrite] {
-        for later in [false, true] {
-            let bench = Bench::new(if later { Fault::None } else { fault });
-            let running = prompt(&bench);
-            bench.fake.gated.store(later, SeqCst);
-            for n in 0..10 {
-                running.log.append(vec![record(n)], bench.done(n));
-            }
-            if later {
-                // The sync of the first group has begun, and is good unless it is what fails.
-                bench.fake.gated.store(false, SeqCst);
-                *bench.fake.fault.lock().unwrap() = fault;
-                bench.gate.send(()).unwrap();
-            }
-            let good = u64::from(later && fault != Fault::FailSync);
-            for n in 0..10 {
-                let (m, error) = bench.next();
-                assert_eq!(m, n, "Dones out of order");
-                assert_eq!(error.is_none(), n < good, "write {n}: {error:?}");
-            }
-            running.end();
-        }
-    }
 }

@@ -11,11 +11,10 @@
 //!
 //! Does not: lock, wait, call anybody, or decide on which thread a group is written.
 
-use std::{collections::VecDeque, io, mem, ops::Range, sync::Arc, thread::ThreadId};
+use std::{collections::VecDeque, mem, ops::Range};
 
 use super::{
     Done, LogState, Record,
-    commit::{Job, Opened},
     state::{Op, take_bytes},
 };
 
@@ -62,36 +61,15 @@ pub(super) struct Front {
     /// How often entries were removed from the end: an index may mean another entry after that.
     pub(super) truncations: u64,
     /// Whether a group is out.
-    pub(super) busy: bool,
-    /// The group that is out, where it is left to the writer thread.
-    pub(super) handed: Option<Job>,
-    /// Threads that are about to begin a group, and hold the engine meanwhile.
-    pub(super) beginning: usize,
-    /// The thread that calls `Done`s just now.
-    pub(super) calling: Option<ThreadId>,
-    pub(super) failed: Option<Failure>,
-    pub(super) closing: bool,
-}
-
-/// An error that can be given out many times.
-#[derive(Clone, Debug)]
-pub(super) struct Failure(io::ErrorKind, Arc<str>);
-
-impl Failure {
-    pub(super) fn of(error: &io::Error) -> Self {
-        Self(error.kind(), error.to_string().into())
-    }
-
-    pub(super) fn error(&self) -> io::Error {
-        io::Error::new(self.0, self.1.to_string())
-    }
+    out: bool,
 }
 
 impl Front {
-    pub(super) fn of<E>(opened: &Opened<E>) -> Self {
+    /// In front of an engine that was found in this state, with entries from `first` on.
+    pub(super) fn new(state: LogState, first: u64) -> Self {
         Self {
-            state: opened.state,
-            first: opened.first,
+            state,
+            first,
             recent: VecDeque::new(),
             recent_bytes: 0,
             queue: Vec::new(),
@@ -100,12 +78,7 @@ impl Front {
             written: 0,
             unsynced: false,
             truncations: 0,
-            busy: false,
-            handed: None,
-            beginning: 0,
-            calling: None,
-            failed: None,
-            closing: false,
+            out: false,
         }
     }
 
@@ -131,13 +104,18 @@ impl Front {
         self.evict();
     }
 
-    /// All that waits, if somebody waits for it or `all` is asked for, and no group is out.
+    /// Whether a group is to be written now: somebody waits for it, or `all` is asked for, and none is out.
+    pub(super) fn is_due(&self, all: bool) -> bool {
+        let waits = all || self.queue.iter().any(|write| write.done.is_some());
+        !self.out && !self.queue.is_empty() && waits
+    }
+
+    /// All that waits, if it is due.
     pub(super) fn take(&mut self, all: bool) -> Option<Group> {
-        let due = all || self.queue.iter().any(|write| write.done.is_some());
-        if self.busy || self.queue.is_empty() || !due {
+        if !self.is_due(all) {
             return None;
         }
-        self.busy = true;
+        self.out = true;
         self.queue_bytes = 0;
         let (ops, dones): (Vec<_>, Vec<_>) =
             mem::take(&mut self.queue).into_iter().map(|write| (write.op, write.done)).unzip();
@@ -155,10 +133,15 @@ impl Front {
         mem::take(&mut self.queue).into_iter().filter_map(|write| write.done).collect()
     }
 
-    /// A group is written, up to this number.
+    /// The engine has written a group, up to this number.
     pub(super) fn wrote(&mut self, upto: u64) {
         self.written = upto;
         self.evict();
+    }
+
+    /// The `Done`s of the group that was out have been called.
+    pub(super) fn end_group(&mut self) {
+        self.out = false;
     }
 
     /// Whether the engine has to know.

@@ -19,14 +19,12 @@ use std::{
     io::{self, Write},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use super::{LogEngine, lock};
 use crate::error::{Damage, StartError};
 
 const MAGIC: &str = "sixbells-log";
-const VERSION: &str = "1";
 const LOCK: &str = "lock";
 /// Says which engine and format a log has. Durable before anything else of it.
 pub(crate) const FORMAT: &str = "format";
@@ -39,21 +37,10 @@ const LOG: &str = "log";
 pub(super) struct Home {
     dir: PathBuf,
     engine: LogEngine,
-    witness: Arc<Witness>,
+    witness: File,
     promised: u64,
     is_new: bool,
     _lock: File,
-}
-
-/// The file that says how far the log was promised.
-#[derive(Debug)]
-pub(super) struct Witness(File);
-
-impl Witness {
-    /// All up to here is durable and may be promised to others.
-    pub(super) fn promise(&self, upto: u64) -> io::Result<()> {
-        self.0.write_all_at(&witness_bytes(upto), 0)
-    }
 }
 
 impl Home {
@@ -72,7 +59,6 @@ impl Home {
             Self::prepare(dir).map_err(context)?;
         }
         let (witness, promised) = Self::open_witness(&dir.join(WITNESS), is_new)?;
-        let witness = Arc::new(Witness(witness));
         Ok(Self { dir: dir.to_owned(), engine, witness, promised, is_new, _lock: held })
     }
 
@@ -106,7 +92,7 @@ impl Home {
     pub(super) fn establish(&mut self, promised: u64) -> Result<(), StartError> {
         let context = |e| StartError::io(format!("create log directory {}", self.dir.display()), e);
         self.promise(promised).map_err(context)?;
-        self.witness.0.sync_all().map_err(context)?;
+        self.witness.sync_all().map_err(context)?;
         sync_dir(&self.log_dir()).map_err(context)?;
         sync_dir(&self.dir).map_err(context)?;
         let write = || {
@@ -124,14 +110,9 @@ impl Home {
         Ok(())
     }
 
-    /// Where a sync is witnessed. Whoever holds it does not hold the directory's lock.
-    pub(super) fn witness(&self) -> Arc<Witness> {
-        self.witness.clone()
-    }
-
-    /// See [`Witness::promise`].
+    /// All up to here is durable and may be promised to others.
     pub(super) fn promise(&self, upto: u64) -> io::Result<()> {
-        self.witness.promise(upto)
+        self.witness.write_all_at(&witness_bytes(upto), 0)
     }
 
     /// Whether there is a log of ours in `dir`; `false` if it is to be created.
@@ -150,9 +131,9 @@ impl Home {
             (Some(MAGIC), Some(name), _) if name != engine.to_string() => {
                 Err(foreign(format!("written by engine {name}, but this is engine {engine}")))
             }
-            (Some(MAGIC), Some(_), Some(version)) if version != VERSION => Err(foreign(format!(
-                "log format version {version}, but this release reads {VERSION}"
-            ))),
+            (Some(MAGIC), Some(_), Some(found)) if found != version(engine) => Err(foreign(
+                format!("log format version {found}, but this release reads {}", version(engine)),
+            )),
             (Some(MAGIC), Some(_), Some(_)) if found == format_line(engine) => Ok(true),
             (Some(MAGIC), Some(_), Some(_)) => {
                 let reason = format!("its checksum does not fit its line {:?}", found.trim_end());
@@ -209,14 +190,23 @@ impl Home {
 impl Drop for Home {
     fn drop(&mut self) {
         // Only so that it is current after a power cut, too; it is right in any case.
-        if let Err(error) = self.witness.0.sync_data() {
+        if let Err(error) = self.witness.sync_data() {
             tracing::warn!(%error, dir = %self.dir.display(), "the log's witness is not synced");
         }
     }
 }
 
+/// Of the format in which an engine writes.
+fn version(engine: LogEngine) -> &'static str {
+    match engine {
+        // 1 was that of the crate raft-log.
+        LogEngine::Wal => "2",
+        LogEngine::Sled => "1",
+    }
+}
+
 fn format_line(engine: LogEngine) -> String {
-    let line = format!("{MAGIC} {engine} {VERSION}");
+    let line = format!("{MAGIC} {engine} {}", version(engine));
     format!("{line} {:08x}\n", crc32fast::hash(line.as_bytes()))
 }
 

@@ -21,9 +21,11 @@
 
 mod commit;
 mod disk;
+mod files;
 mod front;
 mod home;
 mod identity;
+mod index;
 mod lock;
 mod memory;
 mod records;
@@ -103,7 +105,7 @@ pub struct Record {
 }
 
 /// What a log store holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LogState {
     /// The last vote saved.
     pub vote: Option<Vote>,
@@ -157,8 +159,8 @@ pub trait LogStore: Send + Sync + fmt::Debug + 'static {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogEngine {
-    /// A write-ahead log in files of [`LOG_FILE_BYTES`], with a checksum for every record. Purging
-    /// gives back whole files.
+    /// A write-ahead log in files of [`LOG_FILE_BYTES`], with a checksum for every record. The next file is made
+    /// while the newest one fills, so that a sync records no lengths. Purging gives back whole files.
     #[default]
     Wal,
     /// The embedded store sled, with checksums and syncs of our own. Purge a little, often: it does
@@ -187,8 +189,7 @@ impl FromStr for LogEngine {
     }
 }
 
-/// How large a file of the write-ahead log becomes. Its entries stay in memory while it is the
-/// newest, so this also bounds memory.
+/// How large a file of the write-ahead log is. The first one has 1 MiB.
 pub const LOG_FILE_BYTES: u64 = 16 << 20;
 
 /// Opens the log in the subdirectory of `dir` that has the engine's name; creates it if there is

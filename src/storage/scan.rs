@@ -1,96 +1,88 @@
-//! Reads the files of a write-ahead log before anybody opens it for writing, and tells a torn tail
-//! from damage.
+//! Reads the files of a write-ahead log before anything is written, and tells a torn tail from damage.
 //!
-//! Owns [`scan`]. In: the files in order, each beginning at a known position of one endless stream
-//! of records, a way to decode one record, and how far the stream was promised to others. Out: every
-//! record, the end of the stream, and the [`Tail`] to be cut, if there is one.
+//! Owns [`scan`]. In: the files in order, and how far the log was promised to others. Out: every record, where
+//! it ends, and the [`Tail`] to be cut, if there is one.
 //!
-//! What cannot be decoded is a torn tail, the normal trace of a crash in mid-write, only if
-//! - it is in the last file, and nothing of it was promised;
-//! - no whole record follows it anywhere: else it is the middle that is bad, such as a length with
-//!   one bit flipped, behind which a decoder sees only that bytes are missing; and
-//! - it is too short to be a record, or its checksum was never written and is zero.
+//! Zeros to the end of a file are what was never written. Anything else that is no record is a torn tail,
+//! the normal trace of a crash in mid-write, only if
+//! - it is in the last file that was written, and nothing of it was promised;
+//! - no record follows that was written when it was durable. Records that follow are normal: a disk writes
+//!   the sectors of what waits for one sync in any order; and
+//! - its end was not written, or a sector of it, and is zero.
 //!
+//! The rule of sectors is that of etcd's log (`wal/decoder.go`, `isTornEntry`), which has files of zeros as well.
 //! Everything else is [`Damage`], named by file and offset of the record.
 //!
-//! Does not: know the format of a record, change a file, or repair.
+//! Does not: change a file, or repair.
 
 use std::{
     fs::File,
-    io::{self, Read},
+    io::Read,
     path::{Path, PathBuf},
 };
 
+use super::records::{Decoded, HEADER_BYTES, Place, Said, cost_of, decode, length_of, start_of};
 use crate::error::{Damage, StartError};
 
 /// How much may be decoded in search of a record behind a bad one. A torn tail is part of one
 /// group of writes, so a file on which this is spent was not merely torn.
 const SEARCH_BYTES: usize = 512 << 20;
-/// Length of a checksum at the end of a record.
-const CHECKSUM: usize = 8;
+/// What a disk writes whole or not at all.
+const SECTOR_BYTES: usize = 512;
 
-/// A file and where in the stream it begins.
-#[derive(Clone, Debug)]
-pub(super) struct Chunk {
-    pub(super) start: u64,
+/// A file, and where in the log it begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Scanned {
     pub(super) path: PathBuf,
+    pub(super) start: u64,
+    /// Position after its last whole record.
+    pub(super) end: u64,
+    /// Bytes behind that which are part of records never promised to anybody.
+    pub(super) tail: Option<Tail>,
 }
 
-/// Bytes at the end of the last file that are part of a record never promised to anybody.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Tail {
-    pub(super) file: PathBuf,
-    pub(super) offset: u64,
     pub(super) bytes: u64,
     pub(super) reason: String,
 }
 
-/// What [`scan`] found.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Scanned {
-    /// Position after the last whole record.
-    pub(super) end: u64,
-    pub(super) tail: Option<Tail>,
-}
-
-/// Reads `chunks`, the files in `dir`, passing each record to `each`, whose error is damage.
-pub(super) fn scan<T>(
+/// Reads `paths`, the files in `dir`, passing each record to `each`, whose error is damage. Returns what holds
+/// records, or did; behind them may be files in which nothing was written yet.
+pub(super) fn scan(
     dir: &Path,
-    mut chunks: &[Chunk],
+    paths: &[PathBuf],
     promised: u64,
-    decode: impl Fn(&[u8]) -> io::Result<(T, usize)>,
-    mut each: impl FnMut(T) -> Result<(), String>,
-) -> Result<Scanned, StartError> {
-    // Files created ahead of their first record.
-    while let [before @ .., last] = chunks
-        && !before.is_empty()
-        && read(&last.path)?.is_empty()
-    {
-        chunks = before;
-    }
-    let mut scanned = Scanned { end: chunks.first().map_or(0, |chunk| chunk.start), tail: None };
-    for (i, chunk) in chunks.iter().enumerate() {
-        if chunk.start != scanned.end {
-            let previous = &chunks[i - 1];
-            let reason = format!(
-                "ends at {} of the log, but the next file, {}, begins at {}",
-                scanned.end,
-                chunk.path.display(),
-                chunk.start
-            );
-            return Err(damage(&previous.path, scanned.end - previous.start, reason));
+    mut each: impl FnMut(&Said, Place) -> Result<(), String>,
+) -> Result<Vec<Scanned>, StartError> {
+    let mut scanned: Vec<Scanned> = Vec::new();
+    let mut empty: Option<&Path> = None;
+    for path in paths {
+        let bytes = read(path)?;
+        let used = used(&bytes);
+        let before = scanned.last();
+        if used == 0 {
+            empty = empty.or(Some(path));
+            continue;
         }
-        let is_last = i + 1 == chunks.len();
-        let (offset, tail) = scan_chunk(&chunk.path, is_last, &decode, &mut each)?;
-        scanned = Scanned { end: chunk.start + offset, tail };
+        if let Some(empty) = empty {
+            let reason = format!("nothing is written here, but {} follows", path.display());
+            return Err(damage(empty, 0, reason));
+        }
+        if let Some(Scanned { tail: Some(tail), path: file, start, end }) = before {
+            let reason = format!("{}; more files follow", tail.reason);
+            return Err(damage(file, end - start, reason));
+        }
+        let start = start(path, &bytes, before)?;
+        scanned.push(scan_file(path, start, &bytes, used, promised, &mut each)?);
     }
-    if scanned.end < promised {
-        let Some(last) = chunks.last() else {
-            return Err(damage(dir, 0, "all files of the log are missing".into()));
-        };
-        let reason =
-            format!("the log was acknowledged up to {promised}, and ends at {}", scanned.end);
-        return Err(damage(&last.path, scanned.end - last.start, reason));
+    let end = scanned.last().map_or(0, |file| file.end);
+    if end < promised {
+        let reason = format!("the log was acknowledged up to {promised}, and ends at {end}");
+        return Err(match scanned.last() {
+            Some(last) => damage(&last.path, end - last.start, reason),
+            None => damage(dir, 0, format!("{reason}: no file of it is there")),
+        });
     }
     Ok(scanned)
 }
@@ -99,60 +91,111 @@ fn damage(file: &Path, offset: u64, reason: String) -> StartError {
     Damage { file: file.to_owned(), offset, reason }.into()
 }
 
-/// Reads the records of one file. Where they end, and what is to be cut there.
-fn scan_chunk<T>(
-    path: &Path,
-    is_last: bool,
-    decode: &impl Fn(&[u8]) -> io::Result<(T, usize)>,
-    each: &mut impl FnMut(T) -> Result<(), String>,
-) -> Result<(u64, Option<Tail>), StartError> {
-    let bytes = read(path)?;
-    let mut offset = 0;
-    while offset < bytes.len() {
-        let at = offset as u64;
-        let error = match decode(&bytes[offset..]) {
-            Ok((record, length)) => {
-                each(record).map_err(|reason| damage(path, at, reason))?;
-                offset += length;
-                continue;
-            }
-            Err(error) => error,
-        };
-        if !is_last {
-            return Err(damage(path, at, format!("{error}; more files follow")));
-        }
-        if let Some(reason) = refuse_to_cut(&bytes[offset..], &error, decode) {
-            return Err(damage(path, at, reason));
-        }
-        let (file, bytes) = (path.to_owned(), bytes.len() as u64 - at);
-        return Ok((at, Some(Tail { file, offset: at, bytes, reason: error.to_string() })));
-    }
-    Ok((offset as u64, None))
+/// How many bytes there are up to the last one that is not zero.
+fn used(bytes: &[u8]) -> usize {
+    bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
 }
 
-/// Why the bytes from a bad record to the end of the last file are no torn tail.
-fn refuse_to_cut<T>(
-    bytes: &[u8],
-    error: &io::Error,
-    decode: &impl Fn(&[u8]) -> io::Result<(T, usize)>,
-) -> Option<String> {
-    let mut budget = SEARCH_BYTES;
-    for offset in 1..bytes.len() {
-        match decode(&bytes[offset..]) {
-            Ok(_) => return Some(format!("{error}; a whole record follows {offset} bytes later")),
-            // It took decoding to the end to find out.
-            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
-                budget = budget.saturating_sub(bytes.len() - offset);
-            }
-            Err(_) => budget = budget.saturating_sub(CHECKSUM),
+/// Where a file begins: after the one before it.
+fn start(path: &Path, bytes: &[u8], before: Option<&Scanned>) -> Result<u64, StartError> {
+    let told = start_of(bytes);
+    match (before, told) {
+        (Some(Scanned { end, .. }), None) => Ok(*end),
+        (Some(Scanned { end, .. }), Some(told)) if *end == told => Ok(told),
+        (None, Some(told)) => Ok(told),
+        (None, None) => Err(damage(path, 0, "does not begin with a checkpoint".into())),
+        // If it is not what this file says that is damaged, a file is missing, or the one before it is short.
+        (Some(before), Some(told)) if decode(bytes, told).is_ok() => {
+            let end = before.end;
+            let reason = format!(
+                "ends at {end} of the log, but the next file, {}, begins at {told}",
+                path.display()
+            );
+            Err(damage(&before.path, end - before.start, reason))
         }
-        if budget == 0 {
-            return Some(format!("{error}; too much follows for a torn write"));
+        (Some(Scanned { end, .. }), Some(_)) => Ok(*end),
+    }
+}
+
+/// Reads the records of one file.
+fn scan_file(
+    path: &Path,
+    start: u64,
+    bytes: &[u8],
+    used: usize,
+    promised: u64,
+    each: &mut impl FnMut(&Said, Place) -> Result<(), String>,
+) -> Result<Scanned, StartError> {
+    let mut offset = 0;
+    let mut tail = None;
+    while offset < used {
+        let position = start + offset as u64;
+        match decode(&bytes[offset..], position) {
+            Ok(Decoded { said, place, .. }) => {
+                if (offset == 0) != matches!(said, Said::Checkpoint(_)) {
+                    let reason = "a checkpoint is the first record of a file, and no other";
+                    return Err(damage(path, offset as u64, reason.into()));
+                }
+                each(&said, place).map_err(|reason| damage(path, offset as u64, reason))?;
+                offset += place.length as usize;
+            }
+            Err(error) => {
+                let bad = Bad { file: bytes, offset, used, start };
+                if let Some(reason) = bad.refuse_to_cut(promised) {
+                    return Err(damage(path, offset as u64, format!("{error}; {reason}")));
+                }
+                tail = Some(Tail { bytes: (used - offset) as u64, reason: error });
+                break;
+            }
         }
     }
-    let unwritten = bytes.iter().rev().take(CHECKSUM).all(|byte| *byte == 0);
-    let torn = error.kind() == io::ErrorKind::UnexpectedEof || unwritten;
-    (!torn).then(|| error.to_string())
+    Ok(Scanned { path: path.to_owned(), start, end: start + offset as u64, tail })
+}
+
+/// What is no record, to the end of its file.
+struct Bad<'a> {
+    file: &'a [u8],
+    offset: usize,
+    /// Behind here are zeros.
+    used: usize,
+    /// Of the file.
+    start: u64,
+}
+
+impl Bad<'_> {
+    /// Why it is no torn tail.
+    fn refuse_to_cut(&self, promised: u64) -> Option<String> {
+        let position = self.start + self.offset as u64;
+        if position < promised {
+            return Some(format!("the log was acknowledged up to {promised}"));
+        }
+        let mut budget = SEARCH_BYTES;
+        for offset in self.offset + 1..self.used {
+            let (bytes, here) = (&self.file[offset..], self.start + offset as u64);
+            let Some(cost) = cost_of(bytes, here) else { continue };
+            if decode(bytes, here).is_ok_and(|found| found.durable > position) {
+                return Some(format!(
+                    "it was durable when the record at offset {offset} was written"
+                ));
+            }
+            budget = budget.saturating_sub(cost);
+            if budget == 0 {
+                return Some("too much follows for a torn write".into());
+            }
+        }
+        (!self.is_torn()).then(|| "all of it was written".into())
+    }
+
+    /// Whether its end or a sector was not written.
+    fn is_torn(&self) -> bool {
+        let end =
+            self.offset + length_of(&self.file[self.offset..]).unwrap_or(HEADER_BYTES as usize);
+        let Some(record) = self.file.get(self.offset..end) else { return true };
+        let first = SECTOR_BYTES - self.offset % SECTOR_BYTES;
+        let (first, others) = record.split_at(first.min(record.len()));
+        let unwritten = |part: &[u8]| part.iter().all(|byte| *byte == 0);
+        record.ends_with(&[0]) || unwritten(first) || others.chunks(SECTOR_BYTES).any(unwritten)
+    }
 }
 
 /// The bytes of a file, which are durable from now on: what is found may be promised again.
@@ -168,101 +211,5 @@ fn read(path: &Path) -> Result<Vec<u8>, StartError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A record: length, payload, and the sum of both as eight bytes.
-    fn decode(bytes: &[u8]) -> io::Result<(Vec<u8>, usize)> {
-        let short = || io::Error::from(io::ErrorKind::UnexpectedEof);
-        let length = usize::from(*bytes.first().ok_or_else(short)?);
-        let whole = bytes.get(..1 + length + CHECKSUM).ok_or_else(short)?;
-        let (content, sum) = whole.split_at(1 + length);
-        if sum_of(content) != sum {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "checksum"));
-        }
-        Ok((content[1..].to_vec(), whole.len()))
-    }
-
-    fn sum_of(content: &[u8]) -> [u8; CHECKSUM] {
-        (u64::from(crc32fast::hash(content)) | 1 << 40).to_le_bytes()
-    }
-
-    fn record(payload: &[u8]) -> Vec<u8> {
-        let mut bytes = vec![u8::try_from(payload.len()).unwrap()];
-        bytes.extend_from_slice(payload);
-        bytes.extend(sum_of(&bytes));
-        bytes
-    }
-
-    fn run(files: &[(u64, &[u8])], promised: u64) -> Result<(Scanned, usize), StartError> {
-        let dir = tempfile::tempdir().unwrap();
-        let write = |(start, bytes): &(u64, &[u8])| {
-            let path = dir.path().join(start.to_string());
-            std::fs::write(&path, bytes).unwrap();
-            Chunk { start: *start, path }
-        };
-        let chunks: Vec<_> = files.iter().map(write).collect();
-        let mut count = 0;
-        let scanned = scan(dir.path(), &chunks, promised, decode, |_| {
-            count += 1;
-            Ok(())
-        })?;
-        Ok((scanned, count))
-    }
-
-    fn damage(files: &[(u64, &[u8])], promised: u64) -> (String, u64) {
-        match run(files, promised) {
-            Err(StartError::Damaged(d)) => {
-                (d.file.file_name().unwrap().to_string_lossy().into_owned(), d.offset)
-            }
-            other => panic!("expected damage, found {other:?}"),
-        }
-    }
-
-    #[test]
-    fn a_torn_tail_is_cut_unless_it_was_promised() {
-        let (one, two) = (record(b"first"), record(b"second"));
-        for cut in 1..two.len() {
-            let bytes = [&one[..], &two[..cut]].concat();
-            let (scanned, count) = run(&[(0, &bytes)], one.len() as u64).unwrap();
-            assert_eq!((scanned.end, count), (one.len() as u64, 1));
-            assert_eq!(scanned.tail.unwrap().bytes, cut as u64);
-            let offset = one.len() as u64;
-            assert_eq!(damage(&[(0, &bytes)], offset + 1), ("0".into(), offset));
-        }
-        // The length reached the disk, the data did not.
-        let zeros = [&one[..], &[9; 3], &[0; 64]].concat();
-        assert!(run(&[(0, &zeros)], 0).unwrap().0.tail.is_some());
-    }
-
-    /// Without looking further, a flipped length bit in the middle is a torn tail.
-    #[test]
-    fn a_bad_length_in_the_middle_is_damage() {
-        let mut bytes = [record(b"first"), record(b"second"), record(b"third")].concat();
-        let second = record(b"first").len();
-        bytes[second] ^= 0x80;
-        assert_eq!(damage(&[(0, &bytes)], 0), ("0".into(), second as u64));
-        bytes[second] ^= 0x81;
-        assert_eq!(damage(&[(0, &bytes)], 0), ("0".into(), second as u64));
-    }
-
-    #[test]
-    fn a_short_or_missing_file_is_damage() {
-        let (one, two) = (record(b"first"), record(b"second"));
-        let next = one.len() as u64;
-        assert_eq!(run(&[(0, &one), (next, &two)], 0).unwrap().1, 2);
-        assert_eq!(run(&[(0, &one), (next, &[])], next).unwrap().1, 1);
-        assert_eq!(damage(&[(0, &one[..4]), (next, &two)], 0), ("0".into(), 0));
-        assert_eq!(damage(&[(0, &one), (next + 9, &two)], 0), ("0".into(), next));
-        assert_eq!(damage(&[(0, &one)], next + 1), ("0".into(), next));
-        assert_eq!(damage(&[], 1).1, 0);
-    }
-
-    #[test]
-    fn a_bad_checksum_of_the_last_record_is_damage() {
-        let mut bytes = [record(b"first"), record(b"second")].concat();
-        let last = bytes.len() - 9;
-        bytes[last] ^= 4;
-        assert_eq!(damage(&[(0, &bytes)], 0).1, record(b"first").len() as u64);
-    }
-}
+#[path = "scan_test.rs"]
+mod tests;

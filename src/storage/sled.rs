@@ -32,7 +32,7 @@ use bytes::BytesMut;
 
 use super::{
     LogId, Record,
-    commit::{Engine, Opened, Then, count_sync, guard},
+    commit::{Engine, Opened, count_sync, guard},
     home::{Home, sync_dir},
     lock,
     slot::{self, Meta},
@@ -360,13 +360,12 @@ impl Sled {
 }
 
 impl Engine for Sled {
-    fn write(&self, ops: &[Op], sync: bool, then: Then) {
-        let written = self.put(ops);
-        let synced = |bytes| match sync {
-            true => self.sync().map(|()| bytes),
-            false => Ok(bytes),
-        };
-        then.call(written.and_then(synced));
+    fn write(&self, ops: &[Op], sync: bool) -> io::Result<u64> {
+        let bytes = self.put(ops)?;
+        if sync {
+            self.sync()?;
+        }
+        Ok(bytes)
     }
 
     fn read(&self, range: Range<u64>, bytes_max: u64) -> io::Result<Vec<Record>> {

@@ -1,40 +1,34 @@
 //! The write-ahead log engine.
 //!
-//! Owns the `Engine` over that crate: a stream of records in files named by the position at which
-//! they begin, each record with a checksum. The crate appends, rotates, indexes and deletes; the
-//! files are first read by [`scan`], which decides what is a torn tail and what is damage, because
-//! the crate itself cuts at any length that points beyond the end.
+//! Owns [`Wal`]: a stream of [`records`](super::records) in [`files`](super::files) of zeros. A group is encoded
+//! into a buffer, written by one call if it is not large, and made durable by one more.
 //!
 //! Invariants
-//! - One sync is in flight at a time; the group is formed in front of us, so the crate's own wait
-//!   for a group is off. It ends on the crate's thread, which goes on from there.
-//! - Payloads are the caller's `Bytes`, in the crate's cache too.
+//! - A file is durable before the next one is written, so a crash keeps a prefix of the stream.
+//! - Each file begins with a checkpoint of the state, so it needs nothing of those before it but their entries.
+//! - A file goes away after the purge of its entries is durable.
 //! - The witness of the [`Home`] is the position in the stream up to which all was synced.
-//! - What the crate says it holds is compared with what the scan found.
 //!
-//! Does not: group writes, or keep entries beyond the crate's cache.
+//! Does not: group writes, or keep entries in memory.
 
 use std::{
-    fmt,
-    fs::OpenOptions,
-    io,
+    fmt, io,
     ops::Range,
-    path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
-    time::Duration,
+    os::unix::fs::FileExt,
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use raft_log::{
-    Config, RaftLog, api::raft_log_writer::RaftLogWriter, chunked_wal, codeq::OffsetSize,
-};
+use bytes::Bytes;
 
 use super::{
-    LogId, Record,
-    commit::{Engine, Opened, Then, guard},
+    LogState, Record,
+    commit::{Engine, Opened, count_sync},
+    files::{self, Keeper, Next},
     home::Home,
-    lock,
-    records::{Ballot, Format, Payload, Replay, Synced, decode, ids, state_from},
-    scan::{Chunk, Scanned, scan},
+    index::{Index, Segment, Span},
+    records::{self, Change, Place, Replay, Said, Writer},
+    scan::{Scanned, scan},
     state::Op,
 };
 use crate::{
@@ -42,162 +36,279 @@ use crate::{
     runtime::Stopwatch,
 };
 
-/// Payload the crate keeps in memory beside the newest file, which it never drops.
-const CACHE_BYTES: usize = 64 << 20;
-/// For reading files on opening; the crate's own default is 64 MiB.
-const READ_BUFFER_BYTES: usize = 1 << 20;
-/// More than a record has beside its payload; the committed position is a record of some hundred bytes.
-const RECORD_BYTES: u64 = 256;
-/// What is encoded on the thread that asks for it, rather than woken another thread for.
-const AT_ONCE_BYTES: u64 = 1 << 20;
-/// Files end by size alone: the crate also counts records.
-const CHUNK_RECORDS: usize = usize::MAX;
+/// How large the first file of a log is at most: it is made while somebody waits for it.
+const FIRST_FILE_BYTES: u64 = 1 << 20;
+
+/// Records that are written by one call.
+const BUFFER_BYTES: usize = 1 << 20;
 
 /// See the module.
 pub(super) struct Wal {
-    open: Mutex<Open>,
-    // Dropped after the log, for it holds the lock of the directory.
+    /// The writer's alone.
+    tail: Mutex<Tail>,
+    index: Mutex<Index>,
+    // Dropped last, for it holds the lock of the directory.
     home: Home,
 }
 
-struct Open {
-    log: RaftLog<Format>,
-    /// Where the newest file begins in the stream, and where its last record ends.
-    begin: u64,
+/// The end of the log.
+struct Tail {
+    newest: Segment,
+    number: u64,
+    /// How long the newest file was made, and how long the next one will be.
+    bytes: u64,
+    next_bytes: u64,
+    keeper: Keeper,
+    /// Whether the next one is being made.
+    asked: bool,
+    /// Position of the next record, and up to which all is synced.
     end: u64,
-    /// A file that is as long as this makes way for the next.
-    file_bytes: u64,
+    durable: u64,
+    state: LogState,
+    /// Kept for its memory.
+    buffer: Vec<u8>,
 }
 
 /// Opens the log of `home`, reading all of it.
-pub(super) fn open(home: Home, file_bytes: u64) -> Result<Opened<Wal>, StartError> {
+pub(super) fn open(mut home: Home, file_bytes: u64) -> Result<Opened<Wal>, StartError> {
     let dir = home.log_dir();
-    let chunks = chunks(&home)?;
-    let mut replay = Replay::default();
-    let scanned = scan(&dir, &chunks, home.promised(), decode, |record| replay.apply(record))?;
+    let context = |e| StartError::io(format!("open log {}", dir.display()), e);
+    let paths = files::list(&dir).map_err(context)?;
+    let (mut replay, mut index) = (Replay::default(), Index::default());
+    let mut scanned = scan(&dir, &paths, home.promised(), |said, place| {
+        replay.apply(said)?;
+        index.follow(said, place, &replay.state);
+        Ok(())
+    })?;
     if let Some(missing) = replay.missing() {
-        let file = chunks.first().map_or(dir.clone(), |chunk| chunk.path.clone());
+        let file = scanned.first().map_or(dir.clone(), |file| file.path.clone());
         return Err(Damage { file, offset: 0, reason: missing }.into());
     }
-    cut(&scanned)?;
-
-    let mut config = Config::new(dir.display());
-    config.wal.chunk_max_size = Some(usize::try_from(file_bytes).unwrap_or(usize::MAX));
-    config.wal.chunk_max_records = Some(CHUNK_RECORDS);
-    config.wal.read_buffer_size = Some(READ_BUFFER_BYTES);
-    config.wal.flush_batch_wait = Some(Duration::ZERO);
-    // One group is out at a time, and the front bounds it. With a limit of its own, the crate would wait, on
-    // the thread that calls back, for what that thread gives back only afterwards.
-    config.wal.flush_queue_max_bytes = Some(usize::MAX);
-    // What is to be cut has been cut.
-    config.wal.truncate_incomplete_record = Some(false);
-    config.log_cache_capacity = Some(CACHE_BYTES);
-    let context = || format!("open log {}", dir.display());
-    let config = Arc::new(config);
-    let held = |e: &io::Error| e.kind() == io::ErrorKind::WouldBlock;
-    let opened = lock::patiently(|| guard(|| RaftLog::open(config.clone())), held);
-    let log = opened.map_err(|e| match e.kind() {
-        io::ErrorKind::WouldBlock => StartError::Locked(dir.clone()),
-        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
-            Damage { file: dir.clone(), offset: 0, reason: e.to_string() }.into()
-        }
-        _ => StartError::io(context(), e),
-    })?;
-    let state = state_from(log.log_state());
-    if !chunks.is_empty() && state != replay.state {
-        let reason = format!("holds {:?} when read, {state:?} when opened", replay.state);
-        return Err(Damage { file: dir, offset: 0, reason }.into());
+    cut(&mut scanned)?;
+    files::remove(&dir, &paths[scanned.len()..]).map_err(context)?;
+    let tail = match scanned.last() {
+        Some(last) => Tail::of(last, replay.state, &dir, file_bytes),
+        None => Tail::new(&dir, file_bytes),
+    };
+    let tail = tail.map_err(context)?;
+    let older = &scanned[..scanned.len().saturating_sub(1)];
+    for Scanned { path, start, .. } in older {
+        let file = Arc::new(files::open(path, false).map_err(context)?);
+        index.begin_file(Segment { path: path.clone(), file, start: *start });
     }
-    // Also when reopened: the crate may have begun a new file.
-    let open = Open::new(log, file_bytes);
-    let (end, is_new) = (open.end, home.is_new());
-    let mut engine = Wal { open: Mutex::new(open), home };
-    engine.sync().map_err(|e| StartError::io(context(), e))?;
-    if is_new {
-        engine.home.establish(end)?;
+    index.begin_file(tail.newest.clone());
+    match home.is_new() {
+        true => home.establish(tail.end)?,
+        false => home.promise(tail.end).map_err(context)?,
     }
+    let state = tail.state;
+    let engine = Wal { tail: Mutex::new(tail), index: Mutex::new(index), home };
     Ok(Opened { engine, state, first: replay.first.max(state.floor()) })
 }
 
-impl Wal {
-    fn lock(&self) -> MutexGuard<'_, Open> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+/// Cuts the torn tail, and says so. A file of which nothing is left then counts no more.
+fn cut(scanned: &mut Vec<Scanned>) -> Result<(), StartError> {
+    let Some(Scanned { path, start, end, tail: Some(tail) }) = scanned.last() else {
+        return Ok(());
+    };
+    let offset = end - start;
+    tracing::warn!(
+        file = %path.display(),
+        offset,
+        bytes = tail.bytes,
+        reason = %tail.reason,
+        "cut a torn write that was never acknowledged"
+    );
+    metrics::counter!("sixbells_log_cut_tails_total").increment(1);
+    let zero = || files::zero(&files::open(path, false)?, offset, tail.bytes);
+    zero().map_err(|e| StartError::io(format!("cut {}", path.display()), e))?;
+    if start == end {
+        scanned.pop();
+    }
+    Ok(())
+}
+
+impl Tail {
+    /// Of a log that ends in this file.
+    fn of(last: &Scanned, state: LogState, dir: &Path, next_bytes: u64) -> io::Result<Self> {
+        let Scanned { path, start, end, .. } = last;
+        let file = files::open(path, false)?;
+        Ok(Self {
+            number: files::number(path)?,
+            bytes: file.metadata()?.len(),
+            newest: Segment { path: path.clone(), file: Arc::new(file), start: *start },
+            next_bytes,
+            keeper: Keeper::start(dir.to_owned())?,
+            asked: false,
+            end: *end,
+            durable: *end,
+            state,
+            buffer: Vec::new(),
+        })
     }
 
-    fn put(&self, mut open: MutexGuard<'_, Open>, ops: &[Op], sync: bool, then: Then) {
-        let before = open.end;
-        let written = open.write(ops);
-        let bytes = open.end - before;
-        if !sync || written.is_err() {
-            drop(open);
-            return then.call(written.map(|()| bytes));
+    /// Of a log that begins.
+    fn new(dir: &Path, file_bytes: u64) -> io::Result<Self> {
+        let Next { path, .. } = files::make(dir, 1, file_bytes.min(FIRST_FILE_BYTES))?;
+        let empty = Scanned { path, start: 0, end: 0, tail: None };
+        let mut tail = Self::of(&empty, LogState::default(), dir, file_bytes)?;
+        tail.begin_file();
+        tail.flush()?;
+        tail.sync()?;
+        Ok(tail)
+    }
+
+    /// Bytes of the newest file that are taken.
+    fn taken(&self) -> u64 {
+        self.end - self.newest.start
+    }
+
+    /// Writes `ops`, of which readers hear by the index.
+    fn write(&mut self, ops: &[Op], index: &Mutex<Index>) -> io::Result<()> {
+        for op in ops {
+            let change = match op {
+                Op::Append(records) => {
+                    for record in records {
+                        self.make_room(records::bytes_of(record), index)?;
+                        let place = self.writer().entry(record);
+                        self.wrote(&Said::Entry(record.id), place, index);
+                    }
+                    continue;
+                }
+                Op::SaveVote(vote) => Change::Vote(*vote),
+                Op::SaveCommitted(committed) => Change::Committed(*committed),
+                Op::TruncateAfter(last) => Change::TruncateAfter(*last),
+                Op::Purge(upto) => Change::Purge(*upto),
+            };
+            self.make_room(records::CHANGE_BYTES, index)?;
+            let place = self.writer().change(&change);
+            self.wrote(&Said::Change(change), place, index);
         }
-        let (end, witness) = (open.end, self.home.witness());
-        let synced = Synced { then, bytes, end, witness, watch: Stopwatch::start() };
-        // A worker that is gone drops what it is given, and that is an answer.
-        if let Err(error) = open.log.flush(true, Some(synced)) {
-            tracing::error!(%error, "the log's flush worker is gone");
+        self.flush()
+    }
+
+    fn writer(&mut self) -> Writer<'_> {
+        Writer { out: &mut self.buffer, position: self.end, durable: self.durable }
+    }
+
+    /// A record was put into the buffer.
+    fn wrote(&mut self, said: &Said, place: Place, index: &Mutex<Index>) {
+        said.step(&mut self.state);
+        lock(index).follow(said, place, &self.state);
+    }
+
+    /// Makes room for a record, in the buffer and in the file. One that is longer than a file makes it longer.
+    fn make_room(&mut self, bytes: u64, index: &Mutex<Index>) -> io::Result<()> {
+        let taken = self.taken() + self.buffer.len() as u64;
+        if taken + bytes > self.bytes && taken > 0 {
+            self.flush()?;
+            self.rotate()?;
+            lock(index).begin_file(self.newest.clone());
+        } else if self.buffer.len() >= BUFFER_BYTES {
+            self.flush()?;
+        }
+        if taken > self.bytes / 2 {
+            self.ask();
+        }
+        if self.taken() == 0 && self.buffer.is_empty() {
+            self.begin_file();
+        }
+        Ok(())
+    }
+
+    fn begin_file(&mut self) {
+        let state = self.state;
+        self.writer().checkpoint(&state);
+    }
+
+    /// Writes the buffer.
+    fn flush(&mut self) -> io::Result<()> {
+        self.newest.file.write_all_at(&self.buffer, self.taken())?;
+        self.end += self.buffer.len() as u64;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        let watch = Stopwatch::start();
+        self.newest.file.sync_data()?;
+        count_sync(watch);
+        self.durable = self.end;
+        Ok(())
+    }
+
+    /// Has the next file made.
+    fn ask(&mut self) {
+        if !self.asked {
+            self.asked = true;
+            self.keeper.make(self.number + 1, self.next_bytes);
         }
     }
 
-    /// Syncs all that was written, and waits for it.
-    fn sync(&self) -> io::Result<()> {
-        let (sender, synced) = mpsc::sync_channel(1);
-        self.write(
-            &[],
-            true,
-            Then::new(move |result| {
-                let _ = sender.send(result.map(|_bytes| ()));
-            }),
-        );
-        synced.recv().map_err(io::Error::other)?
-    }
-
-    /// Where the damage is that a read came upon.
-    fn locate(&self, error: &io::Error) -> Damage {
-        let dir = self.home.log_dir();
-        let found =
-            chunks(&self.home).and_then(|chunks| scan(&dir, &chunks, 0, decode, |_| Ok(())));
-        match found {
-            Err(StartError::Damaged(damage)) => damage,
-            _ => Damage { file: self.home.log_dir(), offset: 0, reason: error.to_string() },
-        }
+    /// Goes on in the next file.
+    fn rotate(&mut self) -> io::Result<()> {
+        self.ask();
+        self.sync()?;
+        let Next { path, file, bytes } = self.keeper.next()?;
+        self.newest = Segment { path, file: Arc::new(file), start: self.end };
+        (self.number, self.bytes, self.asked) = (self.number + 1, bytes, false);
+        Ok(())
     }
 }
 
-impl Engine for Wal {
-    fn write(&self, ops: &[Op], sync: bool, then: Then) {
-        self.put(self.lock(), ops, sync, then);
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
-    fn try_write(&self, ops: &[Op], sync: bool, then: Then) -> Option<Then> {
-        match self.open.try_lock() {
-            // A reader of older entries may hold it for as long as the disk takes.
-            Ok(open) if sync && open.takes_at_once(ops) => self.put(open, ops, sync, then),
-            _ => return Some(then),
+impl Engine for Wal {
+    fn write(&self, ops: &[Op], sync: bool) -> io::Result<u64> {
+        let tail = &mut *lock(&self.tail);
+        let before = tail.end;
+        tail.write(ops, &self.index)?;
+        if sync {
+            tail.sync()?;
+            self.home.promise(tail.durable)?;
+            let gone = lock(&self.index).forget_files();
+            if !gone.is_empty() {
+                tail.keeper.remove(gone);
+            }
         }
-        None
+        Ok(tail.end - before)
     }
 
     fn read(&self, range: Range<u64>, bytes_max: u64) -> io::Result<Vec<Record>> {
-        let open = self.lock();
-        let (mut records, mut bytes) = (Vec::new(), 0_u64);
-        for entry in open.log.read(range.start, range.end) {
-            let ((term, index), Payload(payload)) = match entry {
-                Ok(entry) => entry,
-                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                    return Err(self.locate(&error).into());
-                }
-                Err(error) => return Err(error),
-            };
-            bytes = bytes.saturating_add(payload.len() as u64);
-            if bytes > bytes_max && !records.is_empty() {
-                break;
-            }
-            records.push(Record { id: LogId { term, index }, payload });
+        let spans = lock(&self.index).find(&range, bytes_max);
+        let mut records = Vec::new();
+        for span in spans {
+            read_span(&span, &mut records)?;
         }
         Ok(records)
     }
+}
+
+/// Reads what is in one file by one call.
+fn read_span(Span { segment, places }: &Span, records: &mut Vec<Record>) -> io::Result<()> {
+    let (Some(first), Some(last)) = (places.first(), places.last()) else { return Ok(()) };
+    let offset = |position: u64| position - segment.start;
+    let damaged = |position: u64, reason: String| -> io::Error {
+        Damage { file: segment.path.clone(), offset: offset(position), reason }.into()
+    };
+    let bytes = usize::try_from(last.position - first.position).map_err(io::Error::other)?;
+    let mut buffer = vec![0; bytes + last.length as usize];
+    segment.file.read_exact_at(&mut buffer, offset(first.position)).map_err(|e| {
+        match e.kind() {
+            io::ErrorKind::UnexpectedEof => damaged(first.position, "the file ends early".into()),
+            _ => e,
+        }
+    })?;
+    let buffer = Bytes::from(buffer);
+    for place in places {
+        let at = usize::try_from(place.position - first.position).map_err(io::Error::other)?;
+        let bytes = buffer.slice(at..at + place.length as usize);
+        let entry = records::entry(&bytes, place.position);
+        records.push(entry.map_err(|reason| damaged(place.position, reason))?);
+    }
+    Ok(())
 }
 
 impl fmt::Debug for Wal {
@@ -206,170 +317,6 @@ impl fmt::Debug for Wal {
     }
 }
 
-impl Open {
-    fn new(log: RaftLog<Format>, file_bytes: u64) -> Self {
-        let newest = log.stat().open_chunk;
-        Self { log, begin: newest.global_start, end: newest.global_end, file_bytes }
-    }
-
-    /// Whether these need neither a new file nor much time.
-    fn takes_at_once(&self, ops: &[Op]) -> bool {
-        let mut bytes = 0;
-        for op in ops {
-            match op {
-                Op::Append(records) => {
-                    bytes +=
-                        records.iter().map(|r| r.payload.len() as u64 + RECORD_BYTES).sum::<u64>();
-                }
-                Op::SaveVote(_) | Op::SaveCommitted(_) => bytes += RECORD_BYTES,
-                Op::TruncateAfter(_) | Op::Purge(_) => return false,
-            }
-        }
-        bytes <= AT_ONCE_BYTES && self.end - self.begin + bytes < self.file_bytes
-    }
-
-    fn write(&mut self, ops: &[Op]) -> io::Result<()> {
-        let log = &mut self.log;
-        for op in ops {
-            let segment = match op {
-                Op::Append(records) => {
-                    log.append(records.iter().map(|r| (ids(&r.id), Payload(r.payload.clone()))))?
-                }
-                Op::SaveVote(vote) => log.save_vote(Ballot(*vote))?,
-                Op::SaveCommitted(committed) => log.save_user_data(Some(ids(committed)))?,
-                Op::TruncateAfter(last) => truncate(log, *last)?,
-                Op::Purge(upto) => {
-                    // The crate compares ids: an entry of a later term would survive its purge.
-                    if log.log_state().last().is_some_and(|last| last.1 <= upto.index) {
-                        truncate(log, None)?;
-                    }
-                    log.purge(ids(upto))?
-                }
-            };
-            self.end = segment.end().0;
-        }
-        if self.end - self.begin >= self.file_bytes {
-            self.begin = log.stat().open_chunk.global_start;
-        }
-        Ok(())
-    }
-}
-
-fn truncate(
-    log: &mut RaftLog<Format>,
-    last: Option<LogId>,
-) -> io::Result<raft_log::types::Segment> {
-    let floor = log.log_state().purged().map_or(0, |purged| purged.1 + 1);
-    let end = last.map_or(0, |last| last.index + 1).max(floor);
-    let segment = log.truncate(end)?;
-    let kept = log.log_state().last().copied();
-    assert!(
-        end == floor || kept == last.as_ref().map(ids),
-        "truncation must keep the entry it names: {last:?}, kept {kept:?}"
-    );
-    Ok(segment)
-}
-
-/// The files of the log, in order.
-fn chunks(home: &Home) -> Result<Vec<Chunk>, StartError> {
-    let dir = home.log_dir();
-    let list = || -> io::Result<Vec<Chunk>> {
-        let mut chunks = Vec::new();
-        for entry in dir.read_dir()? {
-            let path: PathBuf = entry?.path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if let Ok(start) = chunked_wal::Config::parse_chunk_file_name(&name) {
-                chunks.push(Chunk { start, path });
-            }
-        }
-        chunks.sort_by_key(|chunk| chunk.start);
-        Ok(chunks)
-    };
-    list().map_err(|e| StartError::io(format!("list {}", dir.display()), e))
-}
-
-/// Cuts the torn tail, and says so.
-fn cut(scanned: &Scanned) -> Result<(), StartError> {
-    let Some(tail) = &scanned.tail else { return Ok(()) };
-    tracing::warn!(
-        file = %tail.file.display(),
-        offset = tail.offset,
-        bytes = tail.bytes,
-        reason = %tail.reason,
-        "cut a torn write that was never acknowledged"
-    );
-    metrics::counter!("sixbells_log_cut_tails_total").increment(1);
-    let set_len = || {
-        let file = OpenOptions::new().write(true).open(&tail.file)?;
-        file.set_len(tail.offset)?;
-        file.sync_all()
-    };
-    set_len().map_err(|e| StartError::io(format!("cut {}", tail.file.display()), e))
-}
-
 #[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-
-    use super::*;
-    use crate::storage::{LogEngine, Vote};
-
-    const FILE_BYTES: u64 = 1 << 16;
-
-    fn append(index: u64, bytes: usize) -> Op {
-        let id = LogId { term: 1, index };
-        Op::Append(vec![Record { id, payload: Bytes::from(vec![7; bytes]) }])
-    }
-
-    /// Tries to write at once. Whether it was taken.
-    fn taken(log: &Wal, op: Op) -> bool {
-        let (sender, done) = mpsc::sync_channel(1);
-        let then = Then::new(move |result| sender.send(result.is_ok()).unwrap());
-        match log.try_write(&[op], true, then) {
-            Some(refused) => {
-                refused.call(Ok(0));
-                false
-            }
-            None => done.recv().unwrap(),
-        }
-    }
-
-    /// The thread that asks may be the node's: it makes no file, and waits for no reader.
-    #[test]
-    fn a_write_that_would_wait_is_left_to_another_thread() {
-        let dir = tempfile::tempdir().unwrap();
-        let home = Home::open(dir.path(), LogEngine::Wal).unwrap();
-        let log = open(home, FILE_BYTES).unwrap().engine;
-        assert!(taken(&log, Op::SaveVote(Vote { term: 1, voted_for: 1, committed: true })));
-        assert!(taken(&log, append(0, 100)));
-        let held = log.lock();
-        assert!(!taken(&log, append(1, 100)), "a reader is in its way");
-        drop(held);
-        assert!(!taken(&log, Op::TruncateAfter(None)));
-        assert!(!taken(&log, append(1, 1 << 16)), "it would not fit");
-
-        // Up to the end of a file, and again in the next one.
-        let files = || chunks(&log.home).unwrap().len();
-        let (mut index, mut refused) = (1, 0);
-        while files() < 4 {
-            let before = files();
-            let op = append(index, 9_000);
-            if !taken(&log, append(index, 9_000)) {
-                refused += 1;
-                let (sender, done) = mpsc::sync_channel(1);
-                log.write(
-                    &[op],
-                    true,
-                    Then::new(move |result| sender.send(result.is_ok()).unwrap()),
-                );
-                assert!(done.recv().unwrap());
-            } else {
-                assert_eq!(files(), before, "a file was made on the caller's thread");
-            }
-            index += 1;
-        }
-        assert_eq!(refused, 3, "one for each file");
-        let records = log.read(0..index, u64::MAX).unwrap();
-        assert!(records.iter().map(|record| record.id.index).eq(0..index));
-    }
-}
+#[path = "wal_test.rs"]
+mod tests;

@@ -82,8 +82,8 @@ fn other_formats_and_engines_are_refused_by_name() {
         let format = home.join("format");
         let ours = fs::read_to_string(&format).unwrap();
 
-        fs::write(&format, format!("sixbells-log {engine} 2 and more that is new\n")).unwrap();
-        assert!(expect_foreign(engine, dir.path()).contains("version 2"));
+        fs::write(&format, format!("sixbells-log {engine} 9 and more that is new\n")).unwrap();
+        assert!(expect_foreign(engine, dir.path()).contains("version 9"));
         fs::write(&format, "somebody else's\n").unwrap();
         expect_foreign(engine, dir.path());
         fs::remove_file(&format).unwrap();

@@ -194,11 +194,24 @@ pub(crate) fn files(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The files of the write-ahead log, oldest first.
+/// The files of the write-ahead log that hold records, oldest first.
 pub(crate) fn chunks(dir: &Path) -> Vec<PathBuf> {
     let mut found = files(dir);
     found.retain(|path| path.extension().is_some_and(|extension| extension == "wal"));
+    found.retain(|path| !used(path).is_empty());
     found
+}
+
+/// The records of a file, without the zeros behind them. Their headers say how long they are, and are never zero.
+pub(crate) fn used(file: &Path) -> Vec<u8> {
+    let mut bytes = fs::read(file).unwrap();
+    let mut end = 0;
+    while let Some(header) = bytes.get(end..end + 17).filter(|header| header[16] != 0) {
+        let length = u32::from_le_bytes(*header[4..].first_chunk().unwrap());
+        end += 17 + usize::try_from(length).unwrap() + 1;
+    }
+    bytes.truncate(end);
+    bytes
 }
 
 pub(crate) fn copy_dir(from: &Path, to: &Path) {

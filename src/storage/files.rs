@@ -1,0 +1,212 @@
+//! The files of the write-ahead log: their names, and who makes and removes them.
+//!
+//! Owns [`Keeper`], a thread that makes the next file before it is needed, full of zeros and durable, and that
+//! removes the files of purged entries. A sync of a write into such a file is one write and one flush of the
+//! device: neither a length nor blocks have to be recorded, which costs as much again.
+//!
+//! In: files that are not needed any more, and the wish for a next one. Out: the next file.
+//!
+//! Invariants
+//! - A file has its name only once it is durable, and holds nothing but zeros then.
+//! - Files go away from the oldest on, one by one, so what is left after a crash has no gap.
+//! - A file that goes away becomes the next one, if none is at hand: its blocks need not be found again, and the
+//!   disk need not discard them.
+//! - What fails here ends the keeper; the log fails when it asks for its next file.
+//!
+//! Does not: know what is in a file.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    sync::mpsc::{Receiver, Sender, channel},
+    thread::{self, JoinHandle},
+};
+
+use super::home::sync_dir;
+
+const EXTENSION: &str = "wal";
+/// What becomes the next file.
+const SPARE: &str = "spare";
+/// Zeros that are written before a sync: others wait for the disk meanwhile.
+const STEP_BYTES: u64 = 1 << 20;
+/// Zeros that are written by one call. Linux keeps together in memory what was written together, and then has
+/// all of it to look through, and counts it, whenever a part of it is written again.
+const BLOCK_BYTES: usize = 4 << 10;
+
+/// A file that is full of zeros.
+#[derive(Debug)]
+pub(super) struct Next {
+    pub(super) path: PathBuf,
+    pub(super) file: File,
+    pub(super) bytes: u64,
+}
+
+enum Order {
+    Make { number: u64, bytes: u64 },
+    Remove(Vec<PathBuf>),
+}
+
+/// See the module.
+pub(super) struct Keeper {
+    orders: Option<Sender<Order>>,
+    made: Receiver<io::Result<Next>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Keeper {
+    /// Starts the thread.
+    pub(super) fn start(dir: PathBuf) -> io::Result<Self> {
+        let ((orders, taken), (make, made)) = (channel(), channel());
+        let keep = move || {
+            for order in taken {
+                let made = match order {
+                    Order::Make { number, bytes } => self::make(&dir, number, bytes).map(Some),
+                    Order::Remove(paths) => remove(&dir, &paths).map(|()| None),
+                };
+                if let Err(error) = &made {
+                    tracing::error!(%error, dir = %dir.display(), "the log's files cannot be kept");
+                }
+                let failed = made.is_err();
+                if made.transpose().is_some_and(|made| make.send(made).is_err()) || failed {
+                    return;
+                }
+            }
+        };
+        let thread = thread::Builder::new().name("sixbells-files".into()).spawn(keep)?;
+        Ok(Self { orders: Some(orders), made, thread: Some(thread) })
+    }
+
+    /// Begins to make the file of this number and length.
+    pub(super) fn make(&self, number: u64, bytes: u64) {
+        self.order(Order::Make { number, bytes });
+    }
+
+    /// Waits for the file that was asked for.
+    pub(super) fn next(&self) -> io::Result<Next> {
+        let gone = || Err(io::Error::other("the keeper of the log's files is gone"));
+        self.made.recv().unwrap_or_else(|_| gone())
+    }
+
+    /// Removes these, in this order, when there is time.
+    pub(super) fn remove(&self, paths: Vec<PathBuf>) {
+        self.order(Order::Remove(paths));
+    }
+
+    fn order(&self, order: Order) {
+        // Where it has ended, the call for the next file says so.
+        let _ = self.orders.as_ref().map(|orders| orders.send(order));
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.orders = None;
+        if let Some(Err(_)) = self.thread.take().map(JoinHandle::join) {
+            tracing::error!("the keeper of the log's files panicked");
+        }
+    }
+}
+
+/// The log's files in `dir`, oldest first.
+pub(super) fn list(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in dir.read_dir()? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == EXTENSION) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// The number of a file, by which files are ordered.
+pub(super) fn number(path: &Path) -> io::Result<u64> {
+    let stem = path.file_stem().and_then(|stem| stem.to_str());
+    let number = stem.and_then(|stem| stem.parse().ok());
+    number.ok_or_else(|| io::Error::other(format!("{} is no file of a log", path.display())))
+}
+
+/// Makes a file of zeros, and makes it durable.
+pub(super) fn make(dir: &Path, number: u64, bytes: u64) -> io::Result<Next> {
+    let (spare, path) = (dir.join(SPARE), dir.join(format!("{number:020}.{EXTENSION}")));
+    let file = open(&spare, true)?;
+    file.set_len(bytes)?;
+    zero(&file, 0, bytes)?;
+    file.sync_all()?;
+    fs::rename(&spare, &path)?;
+    sync_dir(dir)?;
+    Ok(Next { path, file, bytes })
+}
+
+pub(super) fn open(path: &Path, create: bool) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(create).truncate(false).open(path)
+}
+
+/// Overwrites `bytes` bytes with zeros, which are durable on return.
+pub(super) fn zero(file: &File, mut offset: u64, bytes: u64) -> io::Result<()> {
+    let end = offset + bytes;
+    while offset < end {
+        let step_end = end.min(offset + STEP_BYTES);
+        while offset < step_end {
+            let block = usize::try_from(step_end - offset).unwrap_or(BLOCK_BYTES).min(BLOCK_BYTES);
+            file.write_all_at(&[0; BLOCK_BYTES][..block], offset)?;
+            offset += block as u64;
+        }
+        file.sync_data()?;
+    }
+    Ok(())
+}
+
+/// Removes files, the oldest first; one of them becomes the next file.
+pub(super) fn remove(dir: &Path, paths: &[PathBuf]) -> io::Result<()> {
+    let spare = dir.join(SPARE);
+    for path in paths {
+        match spare.try_exists()? {
+            true => fs::remove_file(path)?,
+            false => fs::rename(path, &spare)?,
+        }
+        sync_dir(dir)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_away_becomes_the_next_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let keeper = Keeper::start(dir.path().to_owned()).unwrap();
+        let ask = |number| {
+            keeper.make(number, 3 << 20);
+            keeper.next().unwrap()
+        };
+        let (first, second) = (ask(1), ask(2));
+        first.file.write_all_at(&[7; 5 << 20], 0).unwrap();
+        keeper.remove(vec![first.path, second.path]);
+        let third = ask(3);
+        // What still reads the first one reads the third now.
+        assert_eq!(first.file.metadata().unwrap().len(), 3 << 20);
+        let content = fs::read(&third.path).unwrap();
+        assert!(content.len() == 3 << 20 && content.iter().all(|byte| *byte == 0));
+        assert_eq!(list(dir.path()).unwrap(), std::slice::from_ref(&third.path));
+        assert_eq!(number(&third.path).unwrap(), 3);
+        drop(keeper);
+        assert_eq!(dir.path().read_dir().unwrap().count(), 1);
+    }
+
+    /// The log hears of it when it needs the next file, and does not wait for a thread that is gone.
+    #[test]
+    fn a_failure_is_told_to_who_asks_for_the_next_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let keeper = Keeper::start(dir.path().to_owned()).unwrap();
+        keeper.remove(vec![dir.path().join("none")]);
+        keeper.make(1, 1);
+        assert_eq!(keeper.next().unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert!(keeper.next().unwrap_err().to_string().contains("gone"));
+    }
+}
