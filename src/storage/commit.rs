@@ -45,6 +45,14 @@ pub(super) trait Engine: Send + Sync + 'static {
     fn read(&self, range: Range<u64>, bytes_max: u64) -> io::Result<Vec<Record>>;
 }
 
+/// Counts a group.
+fn count(bytes: u64, writes: usize) {
+    metrics::counter!("sixbells_log_bytes_total").increment(bytes);
+    if writes > 0 {
+        metrics::histogram!("sixbells_log_group_writes").record(writes as f64);
+    }
+}
+
 /// Counts a sync of an engine, and how long it took.
 pub(super) fn count_sync(watch: Stopwatch) {
     metrics::histogram!("sixbells_log_sync_seconds").record(watch.seconds());
@@ -205,12 +213,15 @@ impl Shared {
     /// The writer thread.
     fn run(&self, engine: &impl Engine) {
         while let Some(Group { ops, dones, sync, upto }) = self.next() {
-            let written = match ops.is_empty() && !sync {
-                true => Ok(0),
-                false => guard(|| engine.write(&ops, sync)),
-            };
+            // A recorder of metrics that panics ends the log, not only its thread.
+            let written = guard(|| {
+                if !ops.is_empty() || sync {
+                    count(engine.write(&ops, sync)?, dones.len());
+                }
+                Ok(())
+            });
             match written {
-                Ok(bytes) => self.ended(upto, dones, bytes),
+                Ok(()) => self.ended(upto, dones),
                 Err(error) => return self.fail(dones, &error),
             }
         }
@@ -234,12 +245,8 @@ impl Shared {
     }
 
     /// A group was written.
-    fn ended(&self, upto: u64, dones: Vec<Done>, bytes: u64) {
+    fn ended(&self, upto: u64, dones: Vec<Done>) {
         self.lock().front.wrote(upto);
-        metrics::counter!("sixbells_log_bytes_total").increment(bytes);
-        if !dones.is_empty() {
-            metrics::histogram!("sixbells_log_group_writes").record(dones.len() as f64);
-        }
         dones.into_iter().for_each(|done| finish(done, Ok(())));
         self.lock().front.end_group();
     }
