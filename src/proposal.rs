@@ -83,6 +83,12 @@ impl Proposal {
 
     /// Checks bytes from outside.
     pub(crate) fn from_bytes(bytes: Bytes) -> Result<Self, CodecError> {
+        Self::check(&bytes)?;
+        Ok(Self(bytes))
+    }
+
+    /// Whether these bytes are those of a proposal.
+    pub(crate) fn check(bytes: &[u8]) -> Result<(), CodecError> {
         let malformed = |reason: &str| CodecError::Malformed {
             expected: "proposal",
             reason: reason.to_owned(),
@@ -95,14 +101,13 @@ impl Proposal {
         if bytes.len() < HEADER_BYTES {
             return Err(malformed("shorter than its header"));
         }
-        let proposal = Self(bytes);
-        match proposal.0[1] {
-            OPEN | SESSION => Ok(proposal),
-            ONCE if proposal.word(1) > KEY_BYTES_MAX as u64 => Err(malformed("key too long")),
-            ONCE if HEADER_BYTES + proposal.key_bytes() > proposal.0.len() => {
+        match bytes[1] {
+            OPEN | SESSION => Ok(()),
+            ONCE if word(bytes, 1) > KEY_BYTES_MAX as u64 => Err(malformed("key too long")),
+            ONCE if HEADER_BYTES + key_bytes(bytes) > bytes.len() => {
                 Err(malformed("shorter than its key"))
             }
-            ONCE => Ok(proposal),
+            ONCE => Ok(()),
             kind => Err(malformed(&format!("unknown kind {kind}"))),
         }
     }
@@ -124,6 +129,10 @@ impl Proposal {
         &self.0
     }
 
+    pub(crate) fn into_bytes(self) -> Bytes {
+        self.0
+    }
+
     pub(crate) fn request(&self) -> RequestId {
         let bytes = self.0[2..18].try_into().expect("invariant: the header is complete");
         RequestId::from_le_bytes(bytes)
@@ -131,32 +140,32 @@ impl Proposal {
 
     pub(crate) fn origin(&self) -> Origin<'_> {
         match self.0[1] {
-            OPEN => Origin::Open { sessions_max: self.word(0) },
+            OPEN => Origin::Open { sessions_max: word(&self.0, 0) },
             SESSION => Origin::Session {
-                session: self.word(0),
-                sequence: self.word(1),
-                floor: self.word(2),
+                session: word(&self.0, 0),
+                sequence: word(&self.0, 1),
+                floor: word(&self.0, 2),
             },
             _ => Origin::Once {
-                key: &self.0[HEADER_BYTES..HEADER_BYTES + self.key_bytes()],
-                keys_max: self.word(0),
+                key: &self.0[HEADER_BYTES..HEADER_BYTES + key_bytes(&self.0)],
+                keys_max: word(&self.0, 0),
             },
         }
     }
 
     pub(crate) fn command(&self) -> &[u8] {
-        &self.0[HEADER_BYTES + self.key_bytes()..]
+        &self.0[HEADER_BYTES + key_bytes(&self.0)..]
     }
+}
 
-    fn word(&self, n: usize) -> u64 {
-        let at = 18 + 8 * n;
-        let bytes = self.0[at..at + 8].try_into().expect("invariant: the header is complete");
-        u64::from_le_bytes(bytes)
-    }
+fn word(proposal: &[u8], n: usize) -> u64 {
+    let at = 18 + 8 * n;
+    let bytes = proposal[at..at + 8].try_into().expect("invariant: the header is complete");
+    u64::from_le_bytes(bytes)
+}
 
-    fn key_bytes(&self) -> usize {
-        if self.0[1] == ONCE { usize::try_from(self.word(1)).unwrap_or(usize::MAX) } else { 0 }
-    }
+fn key_bytes(proposal: &[u8]) -> usize {
+    if proposal[1] == ONCE { usize::try_from(word(proposal, 1)).unwrap_or(usize::MAX) } else { 0 }
 }
 
 impl fmt::Debug for Proposal {

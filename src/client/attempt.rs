@@ -107,6 +107,14 @@ impl Account {
     }
 }
 
+/// What is kept of a request from attempt to attempt.
+struct Tries {
+    id: RequestId,
+    account: Account,
+    course: Course,
+    backoff: Backoff,
+}
+
 impl<R: Runtime> Remote<R> {
     /// Asks until there is an answer, an error that asking again cannot cure, or no time or budget
     /// left.
@@ -115,59 +123,75 @@ impl<R: Runtime> Remote<R> {
         request: &Request<'_, T>,
         deadline: R::Instant,
     ) -> Result<T, Error> {
-        let mut account = Account::default();
-        let mut course = Course::new(request.aim);
-        let mut backoff = Backoff::new(&self.config);
-        while R::Instant::now() < deadline {
-            let to = peer(self.candidates().pick(&mut course, self.age()));
-            let failure = match self.attempt(&to, request, deadline).await {
+        let (account, course) = (Account::default(), Course::new(request.aim));
+        let backoff = Backoff::new(&self.config);
+        let mut tries = Tries { id: request.id, account, course, backoff };
+        loop {
+            let now = R::Instant::now();
+            if now >= deadline {
+                break;
+            }
+            let to = peer(self.candidates().pick(&mut tries.course, self.age(now)));
+            let failure = match self.attempt(&to, request, now, deadline).await {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
-            let addr = to.addr;
-            let id = request.id;
-            tracing::debug!(request = format_args!("{id:032x}"), addr, ?failure, "attempt failed");
-            let next = self.candidates().next(&mut course, &addr, &failure, self.age());
-            let mut error = Error::from(failure);
-            if request.aim == Aim::Anyone && error == Error::SessionExpired {
-                if account.is_definite() {
-                    return Err(error);
-                }
-                // This node has not heard of the session, but an attempt at another may have had an
-                // effect: only under the same number can it be asked about.
-                error = Error::NotYet("the session is not known here".into());
-            }
-            account.enter(error);
-            let goes_on = match next {
-                Next::Stop => false,
-                Next::Follow => true,
-                Next::AtOnce => self.may_retry(),
-                Next::Pause => self.pause(&mut backoff, deadline).await,
-                Next::Identify(node, hint) => {
-                    let goes_on = self.may_retry();
-                    if goes_on {
-                        self.identify(deadline).await;
-                        self.candidates().follow(&mut course, &addr, node, &hint, self.age());
-                    }
-                    goes_on
-                }
-            };
-            if !goes_on {
+            // Seldom, so it is not to make every request's future larger.
+            if !Box::pin(self.goes_on(&mut tries, &to.addr, failure, deadline)).await {
                 break;
             }
         }
-        Err(account.close())
+        Err(tries.account.close())
     }
 
-    /// One attempt at one address.
+    /// Learns from an attempt at `addr` that failed, and pauses before the next one. `false` if it was the last.
+    async fn goes_on(
+        &self,
+        tries: &mut Tries,
+        addr: &str,
+        failure: Failure,
+        deadline: R::Instant,
+    ) -> bool {
+        let Tries { id, account, course, backoff } = tries;
+        tracing::debug!(request = format_args!("{id:032x}"), addr, ?failure, "attempt failed");
+        let age = || self.age(R::Instant::now());
+        let next = self.candidates().next(course, addr, &failure, age());
+        let mut error = Error::from(failure);
+        let unknown_session = course.aim == Aim::Anyone && error == Error::SessionExpired;
+        let last = unknown_session && account.is_definite();
+        if unknown_session && !last {
+            // This node has not heard of the session, but an attempt at another may have had an
+            // effect: only under the same number can it be asked about.
+            error = Error::NotYet("the session is not known here".into());
+        }
+        account.enter(error);
+        match next {
+            _ if last => false,
+            Next::Stop => false,
+            Next::Follow => true,
+            Next::AtOnce => self.may_retry(),
+            Next::Pause => self.pause(backoff, deadline).await,
+            Next::Identify(node, hint) => {
+                let goes_on = self.may_retry();
+                if goes_on {
+                    self.identify(deadline).await;
+                    self.candidates().follow(course, addr, node, &hint, age());
+                }
+                goes_on
+            }
+        }
+    }
+
+    /// One attempt at one address, which begins now.
     pub(super) async fn attempt<T>(
         &self,
         to: &Peer,
         request: &Request<'_, T>,
+        now: R::Instant,
         deadline: R::Instant,
     ) -> Result<T, Failure> {
         let message = Message { kind: request.kind, request: request.id, body: (request.body)() };
-        let remaining = deadline.saturating_duration_since(R::Instant::now());
+        let remaining = deadline.saturating_duration_since(now);
         let timeout = remaining.min(self.config.attempt_timeout);
         let reply = self.transport.call(to, Lane::Client, message, timeout).await;
         let answer = (request.answer)(&reply.map_err(Failure::Call)?).map_err(Failure::Answer)?;

@@ -53,7 +53,7 @@ pub(super) enum Aim {
 /// The way of one request.
 #[derive(Debug)]
 pub(super) struct Course {
-    aim: Aim,
+    pub(super) aim: Aim,
     /// Asked in this round, in vain.
     asked: BTreeSet<String>,
     /// In the first round, an unreachable node costs no pause: the others were not asked yet.

@@ -100,7 +100,7 @@ impl<R: Runtime> Remote<R> {
         bytes: usize,
         work: impl AsyncFnOnce(RequestId, R::Instant) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let deadline = R::Instant::now() + self.config.deadline;
+        let began = R::Instant::now();
         let result = async {
             let limit = self.config.command_bytes_max;
             if bytes > limit {
@@ -109,8 +109,8 @@ impl<R: Runtime> Remote<R> {
             let _permit = self.in_flight.take(1).ok_or_else(|| {
                 Error::Overloaded(format!("{} requests under way", self.config.in_flight_max))
             })?;
-            self.budget().deposit(self.age());
-            work(request_id::<R>(), deadline).await
+            self.budget().deposit(self.age(began));
+            work(request_id::<R>(), began + self.config.deadline).await
         };
         let result = result.await;
         let outcome = match &result {
@@ -134,7 +134,7 @@ impl<R: Runtime> Remote<R> {
         let response = self.propose(id, &proposal, Outcome::into_response, deadline).await;
         if response == Err(Error::SessionExpired) {
             // Who holds the slot for so long is opening another session already.
-            drop(R::timeout_at(deadline, self.slot.expired(&ticket)).await);
+            drop(Box::pin(R::timeout_at(deadline, self.slot.expired(&ticket))).await);
         }
         response
     }
@@ -148,8 +148,9 @@ impl<R: Runtime> Remote<R> {
         if let Some(ticket) = self.slot.ticket_at_hand() {
             return Ok(ticket);
         }
+        // Seldom, so it is not to make every command's future larger.
         let ticket = self.slot.ticket(self.open_session(id, deadline));
-        match R::timeout_at(deadline, ticket).await {
+        match Box::pin(R::timeout_at(deadline, ticket)).await {
             Ok(Ok(ticket)) => Ok(ticket),
             Ok(Err(definite)) if definite.is_definite() => Err(definite),
             Ok(Err(unknown)) => Err(Error::Overloaded(format!("no session yet: {unknown}"))),
@@ -191,9 +192,10 @@ impl<R: Runtime> Remote<R> {
     ) -> Result<T, Error> {
         if self.config.mode == Mode::Eventual {
             let nothing = Token::default();
-            return Ok(self.propose_after(id, &nothing, proposal, read, deadline).await?.0);
+            let proposed = self.propose_after(id, &nothing, proposal, read, deadline);
+            return Ok(Box::pin(proposed).await?.0);
         }
-        let body = &|| proposal().bytes().clone();
+        let body = &|| proposal().into_bytes();
         let answer = &|reply: &Message| read(rpc::read_reply(reply)?);
         let request = Request { kind: Kind::Propose, id, aim: Aim::Leader, body, answer };
         self.carry_out(&request, deadline).await
@@ -216,7 +218,7 @@ impl<R: Runtime> Remote<R> {
 
     /// Asks one node how it is, and remembers who it is. One attempt.
     async fn status_from(&self, addr: &str, deadline: R::Instant) -> Result<Status, Error> {
-        let status = self.attempt(&peer(addr), &STATUS, deadline).await?;
+        let status = self.attempt(&peer(addr), &STATUS, R::Instant::now(), deadline).await?;
         self.candidates().identified(addr, status.id);
         Ok(status)
     }
@@ -229,7 +231,7 @@ impl<R: Runtime> Remote<R> {
 
     /// Whether the budget allows one more attempt; counts it.
     pub(super) fn may_retry(&self) -> bool {
-        let granted = self.budget().withdraw(self.age());
+        let granted = self.budget().withdraw(self.age(R::Instant::now()));
         if granted {
             metrics::counter!("sixbells_client_retries_total").increment(1);
         } else {
@@ -238,9 +240,9 @@ impl<R: Runtime> Remote<R> {
         granted
     }
 
-    /// How long ago the client was made: the time that budget and breakers live in.
-    pub(super) fn age(&self) -> Duration {
-        R::Instant::now().saturating_duration_since(self.born)
+    /// How long before `now` the client was made: the time that budget and breakers live in.
+    pub(super) fn age(&self, now: R::Instant) -> Duration {
+        now.saturating_duration_since(self.born)
     }
 
     pub(super) fn clock(&self) -> MutexGuard<'_, Token> {
@@ -271,7 +273,8 @@ impl<R: Runtime> Engine for Remote<R> {
                         Mode::Strong => self.write_in_session(id, &command, deadline).await,
                         Mode::Eventual => {
                             let nothing = Token::default();
-                            Ok(self.write_following(id, &nothing, &command, deadline).await?.0)
+                            let written = self.write_following(id, &nothing, &command, deadline);
+                            Ok(Box::pin(written).await?.0)
                         }
                     };
                     self.admitted("write", bytes, work).await

@@ -100,7 +100,8 @@ impl<R: Runtime> Remote<R> {
             match &addr {
                 // To look at a node does not make it the one that is asked from now on.
                 Some(addr) => {
-                    Ok(self.attempt(&peer(addr), &request(Aim::Nearest), deadline).await?)
+                    let (to, request) = (peer(addr), request(Aim::Nearest));
+                    Ok(self.attempt(&to, &request, R::Instant::now(), deadline).await?)
                 }
                 None => self.carry_out(&request(Aim::Anyone), deadline).await,
             }
