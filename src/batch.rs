@@ -15,7 +15,7 @@
 //!
 //! Does not: decide what is proposed together; `strong::propose` does.
 
-use std::fmt;
+use std::{fmt, ops::Range};
 
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -78,7 +78,7 @@ impl Batch {
     pub(crate) fn from_bytes(bytes: Bytes) -> Result<Self, CodecError> {
         let batch = Self(bytes);
         if !batch.has_several() {
-            return Proposal::from_bytes(batch.0.clone()).map(|_| batch);
+            return Proposal::check(&batch.0).map(|()| batch);
         }
         let malformed = |reason: &str| CodecError::Malformed {
             expected: "batch of proposals",
@@ -87,9 +87,9 @@ impl Batch {
         let (mut at, mut count) = (2, 0);
         while at < batch.0.len() {
             let part = batch.part(at).ok_or_else(|| malformed("shorter than its proposals"))?;
-            at += LENGTH_BYTES + part.len();
+            at = part.end;
             count += 1;
-            Proposal::from_bytes(part)?;
+            Proposal::check(&batch.0[part])?;
         }
         match count {
             2..=PROPOSALS_MAX => Ok(batch),
@@ -109,11 +109,12 @@ impl Batch {
                 return None;
             }
             let part = match at {
-                0 => self.0.clone(),
+                0 => 0..self.0.len(),
                 at => self.part(at).expect("invariant: a batch was checked"),
             };
-            at += part.len() + if at == 0 { 0 } else { LENGTH_BYTES };
-            Some(Proposal::from_bytes(part).expect("invariant: a batch was checked"))
+            at = part.end;
+            let proposal = Proposal::from_bytes(self.0.slice(part));
+            Some(proposal.expect("invariant: a batch was checked"))
         })
     }
 
@@ -121,12 +122,12 @@ impl Batch {
         self.0.get(..2) == Some(&[FORMAT, SEVERAL])
     }
 
-    /// The bytes of the proposal whose length stands at `at`, if all of them are there.
-    fn part(&self, at: usize) -> Option<Bytes> {
+    /// Where the bytes of the proposal are whose length stands at `at`, if all of them are there.
+    fn part(&self, at: usize) -> Option<Range<usize>> {
         let start = at + LENGTH_BYTES;
         let length = self.0.get(at..start)?.try_into().ok().map(u32::from_le_bytes)?;
         let end = start.checked_add(usize::try_from(length).ok()?)?;
-        (end <= self.0.len()).then(|| self.0.slice(start..end))
+        (end <= self.0.len()).then_some(start..end)
     }
 }
 

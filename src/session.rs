@@ -49,6 +49,8 @@ pub(crate) enum Verdict {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Sessions {
     open: OrdMap<u64, Session>,
+    /// Each session by a time no later than its last use. It is brought up to date when somebody looks for
+    /// the one unused for longest, and not with each command.
     by_use: OrdMap<u64, u64>,
     keys: OrdMap<Bytes, (u64, Bytes)>,
     keys_by_age: OrdMap<u64, Bytes>,
@@ -70,16 +72,18 @@ impl Sessions {
     /// Opens session `id` at position `at` of the order. A second time, it is the same session.
     pub(crate) fn open(&mut self, at: u64, id: u64, sessions_max: u64) -> u64 {
         if let Some(session) = self.open.get_mut(&id) {
-            self.by_use.remove(&session.used);
             session.used = at;
         } else {
             self.open.insert(id, Session { used: at, ..Session::default() });
+            self.by_use.insert(at, id);
         }
-        self.by_use.insert(at, id);
         while self.open.len() as u64 > sessions_max.max(1) {
-            let Some((used, idle)) = self.by_use.get_min().copied() else { break };
-            self.by_use.remove(&used);
-            self.open.remove(&idle);
+            let Some((known, oldest)) = self.by_use.get_min().copied() else { break };
+            self.by_use.remove(&known);
+            match self.open.get(&oldest).map(|session| session.used) {
+                Some(used) if used > known => drop(self.by_use.insert(used, oldest)),
+                _ => drop(self.open.remove(&oldest)),
+            }
         }
         id
     }
@@ -95,12 +99,7 @@ impl Sessions {
                         false => Verdict::Expired,
                     };
                 };
-                // The one used last stays it: then there is nothing to move.
-                if self.by_use.get_max().is_none_or(|(_, last)| *last != id) {
-                    self.by_use.remove(&session.used);
-                    self.by_use.insert(at, id);
-                    session.used = at;
-                }
+                session.used = at;
                 session.check(sequence, floor)
             }
             Origin::Once { key, .. } => match self.keys.get(key) {
