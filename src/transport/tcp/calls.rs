@@ -5,25 +5,27 @@
 //! so that a caller who gives up and a writer who drains never disagree.
 //!
 //! In: requests of callers, replies of the connection. Out: batches for the connection; for each
-//! caller a reply or a [`Fault`].
+//! caller a reply or a [`Fault`]. Time is kept for all of them together ([`Calls::keep_time`]), by the link's
+//! task: a timer for each call would be set and unset without ever going off.
 //!
 //! Invariants
 //! - A fault says `sent: false` only if no byte of the request was handed to a socket.
 //! - What is queued is bounded in number and bytes; one more is refused at once. A sent request holds
 //!   no body, and somebody waits for it.
 //! - A caller who stops waiting, for whatever reason, leaves nothing behind.
+//! - Every call ends: with its reply, with its time, or with the link.
 //!
 //! Does not: know sockets.
 
 use std::{
-    collections::BTreeMap,
+    convert::Infallible,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use tokio::sync::{Notify, oneshot};
 
-use super::stream::BATCH_BYTES;
+use super::{ascending::Ascending, stream::BATCH_BYTES};
 use crate::{
     runtime::{AsyncRuntime, Instant as _, TokioRuntime},
     transport::{
@@ -65,14 +67,18 @@ pub(super) struct Calls {
     pub(super) wake: Notify,
     /// See [`Calls::is_silent`].
     pub(super) silent: Notify,
+    /// A call ends sooner than those before it.
+    sooner: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Open {
     next: u64,
-    queued: BTreeMap<u64, Queued>,
+    queued: Ascending<Queued>,
     queued_bytes: usize,
-    sent: BTreeMap<u64, Sent>,
+    sent: Ascending<Sent>,
+    /// No call ends before this; without it, there is none.
+    soonest: Option<Instant>,
     /// Why nothing can be sent for now.
     down: Option<String>,
     /// The link has ended; a new one may take its place.
@@ -85,14 +91,22 @@ struct Open {
 #[derive(Debug)]
 struct Queued {
     message: Message,
-    deadline: Instant,
+    time: Time,
     answer: Answer,
 }
 
 #[derive(Debug)]
 struct Sent {
     at: Instant,
+    time: Time,
     answer: Answer,
+}
+
+/// How long a call may take.
+#[derive(Clone, Copy, Debug)]
+struct Time {
+    timeout: Duration,
+    deadline: Instant,
 }
 
 /// Why a request was not queued.
@@ -138,11 +152,15 @@ impl Calls {
         }
         let id = open.next;
         let timeout = timeout.min(TIMEOUT_MAX);
-        let deadline = Instant::now() + timeout;
+        let time = Time { timeout, deadline: Instant::now() + timeout };
         let (answer, reply) = oneshot::channel();
         open.next += 1;
         open.queued_bytes = bytes;
-        open.queued.insert(id, Queued { message, deadline, answer });
+        open.queued.push(id, Queued { message, time, answer });
+        if open.soonest.is_none_or(|soonest| time.deadline < soonest) {
+            open.soonest = Some(time.deadline);
+            self.sooner.notify_one();
+        }
         drop(open);
         self.wake.notify_one();
         Ok(Waiting { calls: Arc::clone(self), id, timeout, reply, answered: false })
@@ -171,12 +189,12 @@ impl Calls {
         }
         let now = Instant::now();
         while batch.len() < BATCH_BYTES
-            && let Some((call, Queued { message, deadline, answer })) = open.queued.pop_first()
+            && let Some((call, Queued { message, time, answer })) = open.queued.pop_first()
         {
             open.queued_bytes -= message.body.len();
-            let remaining = deadline.saturating_duration_since(now);
+            let remaining = time.deadline.saturating_duration_since(now);
             wire::write_frame(&Frame { call, remaining, message }, batch);
-            open.sent.insert(call, Sent { at: now, answer });
+            open.sent.push(call, Sent { at: now, time, answer });
         }
         open.owed_since.get_or_insert(now);
     }
@@ -190,7 +208,7 @@ impl Calls {
     /// Hands a reply to its caller; false if nobody waits for it any more.
     pub(super) fn answer(&self, call: u64, reply: Message) -> bool {
         let mut open = self.lock();
-        let sent = open.sent.remove(&call);
+        let sent = open.sent.take(call);
         if open.sent.is_empty() {
             open.owed_since = None;
         }
@@ -216,7 +234,7 @@ impl Calls {
         open.owed_since = None;
         let sent = std::mem::take(&mut open.sent);
         drop(open);
-        for call in sent.into_values() {
+        for call in sent.into_things() {
             // A caller that is gone needs no answer, here and below.
             drop(call.answer.send(Err(Fault::lost(kind, reason))));
         }
@@ -228,7 +246,7 @@ impl Calls {
         open.down = Some(reason.to_owned());
         let queued = open.take_queued();
         drop(open);
-        for call in queued.into_values() {
+        for call in queued.into_things() {
             drop(call.answer.send(Err(Fault::not_sent("unreachable", reason))));
         }
     }
@@ -251,24 +269,63 @@ impl Calls {
         open.retired = true;
         let queued = open.take_queued();
         drop(open);
-        for call in queued.into_values() {
+        for call in queued.into_things() {
             drop(call.answer.send(Err(Fault::not_sent("closed", reason))));
         }
         self.fail_sent("closed", reason);
     }
 
-    /// A caller's time is over. If it merely went away, `silence` says how long the connection must
-    /// have been silent to be dead; a whole timeout without a byte is enough in any case.
-    fn give_up(&self, id: u64, timeout: Duration, silence: Duration) -> Fault {
+    /// Ends calls when their time is over.
+    pub(super) async fn keep_time(&self) -> Infallible {
+        loop {
+            let sooner = self.sooner.notified();
+            match self.end_overdue() {
+                Some(soonest) => drop(TokioRuntime::timeout_at(soonest, sooner).await),
+                None => sooner.await,
+            }
+        }
+    }
+
+    /// Ends the calls whose time is over; says when the next one's is.
+    fn end_overdue(&self) -> Option<Instant> {
         let mut open = self.lock();
         let now = Instant::now();
-        let (sent, asked) = match (open.queued.remove(&id), open.sent.remove(&id)) {
+        let queued = open.queued.iter().map(|(id, call)| (id, call.time));
+        let sent = open.sent.iter().map(|(id, call)| (id, call.time));
+        let (overdue, others): (Vec<_>, Vec<_>) =
+            queued.chain(sent).partition(|(_, time)| time.deadline <= now);
+        open.soonest = others.into_iter().map(|(_, time)| time.deadline).min();
+        let soonest = open.soonest;
+        drop(open);
+        for (id, Time { timeout, .. }) in overdue {
+            match self.give_up(id, SILENCE_MIN) {
+                Some((answer, true)) => {
+                    let reason = format!("timed out after {timeout:?}");
+                    drop(answer.send(Err(Fault::lost("timeout", reason))));
+                }
+                Some((answer, false)) => {
+                    let reason = format!("could not be sent within {timeout:?}");
+                    drop(answer.send(Err(Fault::not_sent("timeout", reason))));
+                }
+                None => {}
+            }
+        }
+        soonest
+    }
+
+    /// A call is not waited for any more; says whether it was sent, unless it has ended. If its caller merely
+    /// went away, `silence` says how long the connection must have been silent to be dead; a whole timeout
+    /// without a byte is enough in any case.
+    fn give_up(&self, id: u64, silence: Duration) -> Option<(Answer, bool)> {
+        let mut open = self.lock();
+        let now = Instant::now();
+        let (answer, sent, asked) = match (open.queued.take(id), open.sent.take(id)) {
             (Some(queued), _) => {
                 open.queued_bytes -= queued.message.body.len();
-                (false, now)
+                (queued.answer, false, now)
             }
-            (None, Some(sent)) => (true, sent.at),
-            (None, None) => (true, now),
+            (None, Some(sent)) => (sent.answer, true, sent.at),
+            (None, None) => return None,
         };
         let silent = open.owed_since.is_some_and(|since| {
             since <= asked && now.saturating_duration_since(since) >= silence.max(SILENCE_MIN)
@@ -278,16 +335,12 @@ impl Calls {
         if silent {
             self.silent.notify_one();
         }
-        if sent {
-            Fault::lost("timeout", format!("timed out after {timeout:?}"))
-        } else {
-            Fault::not_sent("timeout", format!("could not be sent within {timeout:?}"))
-        }
+        Some((answer, sent))
     }
 }
 
 impl Open {
-    fn take_queued(&mut self) -> BTreeMap<u64, Queued> {
+    fn take_queued(&mut self) -> Ascending<Queued> {
         self.queued_bytes = 0;
         std::mem::take(&mut self.queued)
     }
@@ -305,24 +358,16 @@ pub(super) struct Waiting {
 
 impl Waiting {
     pub(super) async fn reply(mut self) -> Result<Message, Fault> {
-        let reply = TokioRuntime::timeout(self.timeout, &mut self.reply).await;
+        let reply = (&mut self.reply).await;
         self.answered = true;
-        match reply {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(Fault::lost("closed", "the connection's task ended")),
-            Err(_) => {
-                let fault = self.calls.give_up(self.id, self.timeout, SILENCE_MIN);
-                // A reply that came between the timeout and giving up is still a reply.
-                self.reply.try_recv().unwrap_or(Err(fault))
-            }
-        }
+        reply.unwrap_or_else(|_gone| Err(Fault::lost("closed", "the connection's task ended")))
     }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
         if !self.answered {
-            self.calls.give_up(self.id, self.timeout, self.timeout);
+            drop(self.calls.give_up(self.id, self.timeout));
         }
     }
 }

@@ -79,8 +79,34 @@ impl fmt::Display for Target {
     }
 }
 
+/// A link, for as long as its task runs.
+pub(super) struct Link<F: Fn() -> bool> {
+    pub(super) target: Target,
+    pub(super) calls: Arc<Calls>,
+    /// Takes the link out of use, if nobody uses it.
+    pub(super) retire: F,
+}
+
+impl<F: Fn() -> bool> Drop for Link<F> {
+    /// Whatever ended the task, the runtime's end included, nobody waits for it.
+    fn drop(&mut self) {
+        self.calls.close("the connection's task ended");
+        (self.retire)();
+    }
+}
+
+impl<F: Fn() -> bool + Send + Sync> Link<F> {
+    pub(super) async fn run(self) {
+        tokio::select! {
+            biased;
+            () = connect_again(&self.target, &self.calls, &self.retire) => {}
+            never = self.calls.keep_time() => match never {},
+        }
+    }
+}
+
 /// Serves a link until `retire` agrees that nobody uses it any more.
-pub(super) async fn run(target: Target, calls: Arc<Calls>, retire: impl Fn() -> bool + Send) {
+async fn connect_again(target: &Target, calls: &Calls, retire: impl Fn() -> bool + Sync + Send) {
     let mut failures = 0;
     let mut known = String::new();
     loop {
@@ -91,11 +117,11 @@ pub(super) async fn run(target: Target, calls: Arc<Calls>, retire: impl Fn() -> 
             }
             continue;
         }
-        let reason = match dial(&target).await {
+        let reason = match dial(target).await {
             Ok((mut reader, mut writer)) => {
                 tracing::debug!(%target, "connected");
                 let mut replied = false;
-                let ended = carry(&target, &calls, &mut reader, &mut writer, &mut replied).await;
+                let ended = carry(target, calls, &mut reader, &mut writer, &mut replied).await;
                 if replied {
                     failures = 0;
                     known.clear();

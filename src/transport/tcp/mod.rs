@@ -15,6 +15,7 @@
 //!
 //! Does not: encrypt or authenticate. Run it on a network you trust.
 
+mod ascending;
 mod calls;
 mod handshake;
 mod link;
@@ -36,7 +37,7 @@ use std::{
 
 use calls::{Calls, Fault, NotQueued};
 use handshake::Identity;
-use link::Target;
+use link::{Link, Target};
 use serve::Server;
 use tasks::Tasks;
 use tokio::net::TcpListener;
@@ -135,7 +136,8 @@ impl TcpTransport {
             let (links, to, calls) = (Arc::clone(&self.links), to.clone(), Arc::clone(&calls));
             move || links.retire(&to, lane, &calls)
         };
-        self.tasks.spawn(link::run(self.target(to, lane), Arc::clone(&calls), retire));
+        let link = Link { target: self.target(to, lane), calls: Arc::clone(&calls), retire };
+        self.tasks.spawn(link.run());
         Some(calls)
     }
 
@@ -248,13 +250,14 @@ impl Links {
     }
 
     /// Ends a link nobody uses. Under the lock, so that nobody finds an ended link here.
-    fn retire(&self, to: &Peer, lane: Lane, calls: &Calls) -> bool {
+    fn retire(&self, to: &Peer, lane: Lane, calls: &Arc<Calls>) -> bool {
         let mut links = self.lock();
         if !calls.retire_if_unused() {
             return false;
         }
         if let Some(lanes) = links.get_mut(to) {
-            lanes[usize::from(lane.byte())] = None;
+            // Another link may have taken its place.
+            lanes[usize::from(lane.byte())].take_if(|known| Arc::ptr_eq(known, calls));
             if lanes.iter().all(Option::is_none) {
                 links.remove(to);
             }
