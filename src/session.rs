@@ -32,6 +32,10 @@ use crate::{
 /// session.
 pub(crate) const WINDOW: u64 = 1_024;
 
+/// Sessions that are looked at for the one to expire. Only where so many were opened early and all are in use
+/// does one of them expire that is not unused for longest; nobody is to wait until all were looked at.
+const LOOKED_AT_MAX: usize = 1_000;
+
 /// What the session table says of a command.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -78,14 +82,28 @@ impl Sessions {
             self.by_use.insert(at, id);
         }
         while self.open.len() as u64 > sessions_max.max(1) {
-            let Some((known, oldest)) = self.by_use.get_min().copied() else { break };
-            self.by_use.remove(&known);
-            match self.open.get(&oldest).map(|session| session.used) {
-                Some(used) if used > known => drop(self.by_use.insert(used, oldest)),
-                _ => drop(self.open.remove(&oldest)),
-            }
+            self.expire_one();
         }
         id
+    }
+
+    /// Expires the session unused for longest.
+    fn expire_one(&mut self) {
+        let mut idlest = None::<(u64, u64)>;
+        for _ in 0..LOOKED_AT_MAX {
+            let Some((known, id)) = self.by_use.get_min().copied() else { break };
+            let used = self.open.get(&id).map_or(known, |session| session.used);
+            idlest = idlest.map_or(Some((used, id)), |idlest| Some(idlest.min((used, id))));
+            if used == known {
+                break;
+            }
+            self.by_use.remove(&known);
+            self.by_use.insert(used, id);
+        }
+        if let Some((used, id)) = idlest {
+            self.by_use.remove(&used);
+            self.open.remove(&id);
+        }
     }
 
     /// Whether the command at log position `at` is to be applied.
@@ -281,6 +299,31 @@ mod tests {
         apply(&mut table, 6, command(a, 1, 1), "ok");
         apply(&mut table, 7, command(c, 0, 0), "ok");
         assert_eq!(table.len(), 2);
+    }
+
+    /// All were used since they were opened, and then one is opened. The commands behind it wait meanwhile.
+    #[test]
+    fn a_bounded_number_of_sessions_is_looked_at() {
+        let mut table = Sessions::default();
+        let count = 5 * LOOKED_AT_MAX as u64;
+        for n in 0..count {
+            table.open(n, n, count);
+        }
+        // The last ones to be opened are the first ones to be used.
+        for n in 0..count {
+            table.check(count + n, command(count - 1 - n, 0, 0));
+        }
+        let gone = |table: &Sessions, id| !table.open.contains_key(&id);
+        table.open(2 * count, count, count);
+        assert!(gone(&table, LOOKED_AT_MAX as u64 - 1), "of the thousand, it was used first");
+        // The next thousand, and so on; then the one that is unused for longest.
+        for n in 2..=5 {
+            table.open(2 * count + n, count + n, count);
+            assert!(gone(&table, n * LOOKED_AT_MAX as u64 - 1));
+        }
+        table.open(3 * count, 2 * count, count);
+        assert!(gone(&table, count - 2));
+        assert_eq!((table.len(), table.by_use.len()), (5 * LOOKED_AT_MAX, 5 * LOOKED_AT_MAX));
     }
 
     #[test]
