@@ -17,28 +17,29 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io,
-    os::unix::fs::FileExt,
+    io, iter,
+    os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::mpsc::{Receiver, Sender, channel},
     thread::{self, JoinHandle},
 };
 
-use super::home::sync_dir;
+use super::{
+    blocks::{BLOCK_BYTES, Blocks},
+    home::sync_dir,
+};
 
 const EXTENSION: &str = "wal";
 /// What becomes the next file.
 const SPARE: &str = "spare";
 /// Zeros that are written before a sync: others wait for the disk meanwhile.
-const STEP_BYTES: u64 = 1 << 20;
-/// Zeros that are written by one call. Linux keeps together in memory what was written together, and then has
-/// all of it to look through, and counts it, whenever a part of it is written again.
-const BLOCK_BYTES: usize = 4 << 10;
+const STEP_BYTES: usize = 1 << 20;
 
 /// A file that is full of zeros.
 #[derive(Debug)]
 pub(super) struct Next {
     pub(super) path: PathBuf,
+    /// For whole blocks.
     pub(super) file: File,
     pub(super) bytes: u64,
 }
@@ -129,35 +130,46 @@ pub(super) fn number(path: &Path) -> io::Result<u64> {
     number.ok_or_else(|| io::Error::other(format!("{} is no file of a log", path.display())))
 }
 
-/// Makes a file of zeros, and makes it durable.
+/// Makes a file of zeros, and makes it durable. Its length is rounded up to whole blocks.
 pub(super) fn make(dir: &Path, number: u64, bytes: u64) -> io::Result<Next> {
     let (spare, path) = (dir.join(SPARE), dir.join(format!("{number:020}.{EXTENSION}")));
-    let file = open(&spare, true)?;
+    let bytes = bytes.next_multiple_of(BLOCK_BYTES as u64);
+    let file = open_for_blocks(&spare)?;
     file.set_len(bytes)?;
-    zero(&file, 0, bytes)?;
+    let mut zeros = Blocks::new(STEP_BYTES);
+    zeros.memory().extend(iter::repeat_n(0, STEP_BYTES));
+    let mut offset = 0;
+    while offset < bytes {
+        let step = usize::try_from(bytes - offset).unwrap_or(STEP_BYTES).min(STEP_BYTES);
+        file.write_all_at(&zeros.whole()[..step], offset)?;
+        file.sync_data()?;
+        offset += step as u64;
+    }
     file.sync_all()?;
     fs::rename(&spare, &path)?;
     sync_dir(dir)?;
     Ok(Next { path, file, bytes })
 }
 
-pub(super) fn open(path: &Path, create: bool) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).create(create).truncate(false).open(path)
+/// Opens a file, to read and to mend it.
+pub(super) fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).open(path)
 }
 
-/// Overwrites `bytes` bytes with zeros, which are durable on return.
-pub(super) fn zero(file: &File, mut offset: u64, bytes: u64) -> io::Result<()> {
-    let end = offset + bytes;
-    while offset < end {
-        let step_end = end.min(offset + STEP_BYTES);
-        while offset < step_end {
-            let block = usize::try_from(step_end - offset).unwrap_or(BLOCK_BYTES).min(BLOCK_BYTES);
-            file.write_all_at(&[0; BLOCK_BYTES][..block], offset)?;
-            offset += block as u64;
+/// Opens a file, or creates it, for writes of whole blocks. Where the file system can, they go past the kernel's
+/// cache, which would copy them and look for what is to be written at each sync.
+pub(super) fn open_for_blocks(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false);
+    #[cfg(target_os = "linux")]
+    {
+        let direct = i32::try_from(rustix::fs::OFlags::DIRECT.bits()).map_err(io::Error::other)?;
+        match options.clone().custom_flags(direct).open(path) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
+            opened => return opened,
         }
-        file.sync_data()?;
     }
-    Ok(())
+    options.open(path)
 }
 
 /// Removes files, the oldest first; one of them becomes the next file.
@@ -186,11 +198,12 @@ mod tests {
             keeper.next().unwrap()
         };
         let (first, second) = (ask(1), ask(2));
-        first.file.write_all_at(&[7; 5 << 20], 0).unwrap();
+        let used = open(&first.path).unwrap();
+        used.write_all_at(&[7; 5 << 20], 0).unwrap();
         keeper.remove(vec![first.path, second.path]);
         let third = ask(3);
         // What still reads the first one reads the third now.
-        assert_eq!(first.file.metadata().unwrap().len(), 3 << 20);
+        assert_eq!(used.metadata().unwrap().len(), 3 << 20);
         let content = fs::read(&third.path).unwrap();
         assert!(content.len() == 3 << 20 && content.iter().all(|byte| *byte == 0));
         assert_eq!(list(dir.path()).unwrap(), std::slice::from_ref(&third.path));

@@ -19,6 +19,7 @@
 //!
 //! Does not: interpret payloads, know about openraft, or decide when to snapshot or purge.
 
+mod blocks;
 mod commit;
 mod disk;
 mod files;

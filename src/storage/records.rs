@@ -92,6 +92,11 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// Position of the next record.
+    pub(super) fn end(&self) -> u64 {
+        self.position + u64::from(self.length)
+    }
+
     /// Bytes of the payload, if it is an entry.
     pub(super) fn payload_bytes(&self) -> u64 {
         u64::from(self.length.saturating_sub(AROUND_BYTES + ID_BYTES))
@@ -111,23 +116,18 @@ pub(super) struct Decoded {
 #[derive(Debug)]
 pub(super) struct Writer<'a> {
     pub(super) out: &'a mut Vec<u8>,
-    /// Of the first byte of `out`.
+    /// Of the next record.
     pub(super) position: u64,
     pub(super) durable: u64,
 }
 
 impl Writer<'_> {
-    /// The position of the next record.
-    pub(super) fn end(&self) -> u64 {
-        self.position + self.out.len() as u64
-    }
-
-    pub(super) fn checkpoint(&mut self, state: &LogState) {
-        let start = self.end();
+    pub(super) fn checkpoint(&mut self, state: &LogState) -> Place {
+        let start = self.position;
         self.record(Body::Checkpoint, |out| {
             out.extend_from_slice(&start.to_le_bytes());
             codec::encode_into(state, out);
-        });
+        })
     }
 
     pub(super) fn entry(&mut self, Record { id, payload }: &Record) -> Place {
@@ -143,7 +143,7 @@ impl Writer<'_> {
     }
 
     fn record(&mut self, body: Body, put: impl FnOnce(&mut Vec<u8>)) -> Place {
-        let (position, begin) = (self.end(), self.out.len());
+        let (position, begin) = (self.position, self.out.len());
         self.out.extend_from_slice(&[0; 8]);
         self.out.extend_from_slice(&self.durable.to_le_bytes());
         self.out.push(body as u8);
@@ -155,6 +155,7 @@ impl Writer<'_> {
         record[4..8].copy_from_slice(&length.to_le_bytes());
         let crc = checksum(position, &record[4..]);
         record[..4].copy_from_slice(&crc.to_le_bytes());
+        self.position += record.len() as u64;
         Place { position, length: length + AROUND_BYTES }
     }
 }

@@ -12,7 +12,9 @@
 //! Does not: group writes, or keep entries in memory.
 
 use std::{
-    fmt, io,
+    fmt,
+    fs::File,
+    io,
     ops::Range,
     os::unix::fs::FileExt,
     path::Path,
@@ -23,6 +25,7 @@ use bytes::Bytes;
 
 use super::{
     LogState, Record,
+    blocks::{BLOCK_BYTES, Blocks},
     commit::{Engine, Opened, count_sync},
     files::{self, Keeper, Next},
     home::Home,
@@ -40,7 +43,7 @@ use crate::{
 const FIRST_FILE_BYTES: u64 = 1 << 20;
 
 /// Records that are written by one call.
-const BUFFER_BYTES: usize = 1 << 20;
+const BUFFER_BYTES: usize = 256 << 10;
 
 /// See the module.
 pub(super) struct Wal {
@@ -65,8 +68,10 @@ struct Tail {
     end: u64,
     durable: u64,
     state: LogState,
-    /// Kept for its memory.
-    buffer: Vec<u8>,
+    /// The newest file, for whole blocks.
+    file: File,
+    /// From the begin of the block in which the log ends: what is written of it, and what is not.
+    buffer: Blocks,
 }
 
 /// Opens the log of `home`, reading all of it.
@@ -93,7 +98,7 @@ pub(super) fn open(mut home: Home, file_bytes: u64) -> Result<Opened<Wal>, Start
     let tail = tail.map_err(context)?;
     let older = &scanned[..scanned.len().saturating_sub(1)];
     for Scanned { path, start, .. } in older {
-        let file = Arc::new(files::open(path, false).map_err(context)?);
+        let file = Arc::new(files::open(path).map_err(context)?);
         index.begin_file(Segment { path: path.clone(), file, start: *start });
     }
     index.begin_file(tail.newest.clone());
@@ -120,7 +125,11 @@ fn cut(scanned: &mut Vec<Scanned>) -> Result<(), StartError> {
         "cut a torn write that was never acknowledged"
     );
     metrics::counter!("sixbells_log_cut_tails_total").increment(1);
-    let zero = || files::zero(&files::open(path, false)?, offset, tail.bytes);
+    let zero = || {
+        let file = files::open(path)?;
+        file.write_all_at(&vec![0; usize::try_from(tail.bytes).unwrap_or(usize::MAX)], offset)?;
+        file.sync_data()
+    };
     zero().map_err(|e| StartError::io(format!("cut {}", path.display()), e))?;
     if start == end {
         scanned.pop();
@@ -132,18 +141,24 @@ impl Tail {
     /// Of a log that ends in this file.
     fn of(last: &Scanned, state: LogState, dir: &Path, next_bytes: u64) -> io::Result<Self> {
         let Scanned { path, start, end, .. } = last;
-        let file = files::open(path, false)?;
+        let mut buffer = Blocks::new(BUFFER_BYTES);
+        let newest = files::open(path)?;
+        let bytes_in_block = (end - start) % BLOCK_BYTES as u64;
+        let mut in_block = vec![0; usize::try_from(bytes_in_block).unwrap_or(0)];
+        newest.read_exact_at(&mut in_block, end - start - bytes_in_block)?;
+        buffer.memory().extend_from_slice(&in_block);
         Ok(Self {
             number: files::number(path)?,
-            bytes: file.metadata()?.len(),
-            newest: Segment { path: path.clone(), file: Arc::new(file), start: *start },
+            bytes: newest.metadata()?.len(),
+            file: files::open_for_blocks(path)?,
+            newest: Segment { path: path.clone(), file: Arc::new(newest), start: *start },
             next_bytes,
             keeper: Keeper::start(dir.to_owned())?,
             asked: false,
             end: *end,
             durable: *end,
             state,
-            buffer: Vec::new(),
+            buffer,
         })
     }
 
@@ -188,29 +203,29 @@ impl Tail {
     }
 
     fn writer(&mut self) -> Writer<'_> {
-        Writer { out: &mut self.buffer, position: self.end, durable: self.durable }
+        Writer { out: self.buffer.memory(), position: self.end, durable: self.durable }
     }
 
     /// A record was put into the buffer.
     fn wrote(&mut self, said: &Said, place: Place, index: &Mutex<Index>) {
+        self.end = place.end();
         said.step(&mut self.state);
         lock(index).follow(said, place, &self.state);
     }
 
     /// Makes room for a record, in the buffer and in the file. One that is longer than a file makes it longer.
     fn make_room(&mut self, bytes: u64, index: &Mutex<Index>) -> io::Result<()> {
-        let taken = self.taken() + self.buffer.len() as u64;
-        if taken + bytes > self.bytes && taken > 0 {
+        if self.taken() + bytes > self.bytes && self.taken() > 0 {
             self.flush()?;
             self.rotate()?;
             lock(index).begin_file(self.newest.clone());
-        } else if self.buffer.len() >= BUFFER_BYTES {
+        } else if self.buffer.len() as u64 + bytes > BUFFER_BYTES as u64 {
             self.flush()?;
         }
-        if taken > self.bytes / 2 {
+        if self.taken() > self.bytes / 2 {
             self.ask();
         }
-        if self.taken() == 0 && self.buffer.is_empty() {
+        if self.taken() == 0 {
             self.begin_file();
         }
         Ok(())
@@ -218,20 +233,21 @@ impl Tail {
 
     fn begin_file(&mut self) {
         let state = self.state;
-        self.writer().checkpoint(&state);
+        self.end = self.writer().checkpoint(&state).end();
     }
 
     /// Writes the buffer.
     fn flush(&mut self) -> io::Result<()> {
-        self.newest.file.write_all_at(&self.buffer, self.taken())?;
-        self.end += self.buffer.len() as u64;
-        self.buffer.clear();
+        let bytes = self.buffer.len();
+        let offset = self.taken() - bytes as u64;
+        self.file.write_all_at(self.buffer.whole(), offset)?;
+        self.buffer.forget(bytes);
         Ok(())
     }
 
     fn sync(&mut self) -> io::Result<()> {
         let watch = Stopwatch::start();
-        self.newest.file.sync_data()?;
+        self.file.sync_data()?;
         count_sync(watch);
         self.durable = self.end;
         Ok(())
@@ -250,8 +266,11 @@ impl Tail {
         self.ask();
         self.sync()?;
         let Next { path, file, bytes } = self.keeper.next()?;
-        self.newest = Segment { path, file: Arc::new(file), start: self.end };
+        let readable = Arc::new(files::open(&path)?);
+        self.newest = Segment { path, file: readable, start: self.end };
         (self.number, self.bytes, self.asked) = (self.number + 1, bytes, false);
+        self.file = file;
+        self.buffer.clear();
         Ok(())
     }
 }

@@ -102,7 +102,7 @@ fn files_of_which_nothing_is_left_are_used_again() {
 
     // And what is damaged while the log is in use is named when it is read.
     let first = &paths(dir.path())[0];
-    files::open(first, false).unwrap().write_all_at(&[1], 600).unwrap();
+    files::open(first).unwrap().write_all_at(&[1], 600).unwrap();
     let error = log.read(0..1, u64::MAX).unwrap_err();
     let damage = error.get_ref().and_then(|inner| inner.downcast_ref::<Damage>()).unwrap();
     assert_eq!(&damage.file, first);
