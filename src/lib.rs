@@ -50,6 +50,7 @@
 
 mod admission;
 mod applier;
+mod ascending;
 mod batch;
 mod builder;
 mod client;

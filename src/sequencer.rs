@@ -12,12 +12,10 @@
 //!
 //! Does not: send anything.
 
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::{
+    ascending::Ascending,
     error::Error,
     plant::{Bug, planted},
     proposal::Origin,
@@ -113,7 +111,7 @@ impl Drop for Ticket {
 #[derive(Debug, Default)]
 struct Sequencer {
     next: u64,
-    under_way: BTreeSet<u64>,
+    under_way: Ascending<()>,
 }
 
 impl Sequencer {
@@ -124,18 +122,18 @@ impl Sequencer {
         }
         let sequence = self.next;
         self.next += 1;
-        self.under_way.insert(sequence);
+        self.under_way.push(sequence, ());
         Some(sequence)
     }
 
     /// No attempt of this command will be sent again.
     fn end(&mut self, sequence: u64) {
-        self.under_way.remove(&sequence);
+        self.under_way.take(sequence);
     }
 
     /// Every number below it is ended.
     fn floor(&self) -> u64 {
-        self.under_way.first().copied().unwrap_or(self.next)
+        self.under_way.first().unwrap_or(self.next)
     }
 }
 

@@ -90,7 +90,8 @@ impl<R: Runtime> Strong<R> {
     async fn propose_together(&self, requests: Vec<Request>) {
         let began = R::Instant::now();
         let works = self.works().map_err(not_me);
-        let (mut asked, mut proposals) = (Vec::new(), Vec::new());
+        let mut asked = Vec::with_capacity(requests.len());
+        let mut proposals = Vec::with_capacity(requests.len());
         for Request { message, remaining, answer } in requests {
             let Message { request: id, body, .. } = message;
             let admitted =

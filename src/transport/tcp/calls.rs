@@ -25,8 +25,9 @@ use std::{
 
 use tokio::sync::{Notify, oneshot};
 
-use super::{ascending::Ascending, stream::BATCH_BYTES};
+use super::stream::BATCH_BYTES;
 use crate::{
+    ascending::Ascending,
     runtime::{AsyncRuntime, Instant as _, TokioRuntime},
     transport::{
         Message,

@@ -15,7 +15,6 @@
 //!
 //! Does not: encrypt or authenticate. Run it on a network you trust.
 
-mod ascending;
 mod calls;
 mod handshake;
 mod link;

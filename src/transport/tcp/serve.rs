@@ -17,12 +17,18 @@
 //!
 //! Does not: interpret requests.
 
-use std::{mem, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    mem,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore},
     task::yield_now,
 };
 
@@ -88,7 +94,7 @@ struct Connection {
     lane: Lane,
     place: Place,
     slots: Arc<Semaphore>,
-    replies: mpsc::Sender<Reply>,
+    replies: Arc<Replies>,
 }
 
 /// A reply on its way out.
@@ -97,6 +103,13 @@ struct Reply {
     message: Message,
     /// Given back once the reply is written.
     slots: OwnedSemaphorePermit,
+}
+
+/// The replies of a connection that wait to be written. Their slots bound them.
+#[derive(Default)]
+struct Replies {
+    waiting: Mutex<VecDeque<Reply>>,
+    added: Notify,
 }
 
 /// Requests that were read at once and are to be served together.
@@ -216,14 +229,14 @@ impl Server {
             Lane::Client => self.client_frame_bytes_max,
             Lane::Control | Lane::Log | Lane::Snapshot => FRAME_BYTES_MAX,
         };
-        let (replies, written) = mpsc::channel(SLOTS as usize);
+        let replies = Arc::new(Replies::default());
         let slots = Arc::new(Semaphore::new(SLOTS as usize));
         let place = self.orders.enter(from, lane);
-        let connection = Connection { lane, place, slots, replies };
+        let connection = Connection { lane, place, slots, replies: Arc::clone(&replies) };
         let ended = tokio::select! {
             biased;
             Err(ended) = self.read_requests(&connection, &mut reader) => ended,
-            Err(ended) = write_replies(written, &connection.slots, &mut writer) => ended,
+            Err(ended) = write_replies(&replies, &connection.slots, &mut writer) => ended,
             else => Ended::Closed,
         };
         Ok((lane, ended))
@@ -324,6 +337,21 @@ impl Server {
     }
 }
 
+impl Replies {
+    fn add(&self, reply: Reply) {
+        self.lock().push_back(reply);
+        self.added.notify_one();
+    }
+
+    fn next(&self) -> Option<Reply> {
+        self.lock().pop_front()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Reply>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Group {
     fn takes(&self, message: &Message) -> bool {
         let like = self.requests.first().is_none_or(|first| first.message.kind == message.kind);
@@ -339,16 +367,15 @@ impl Group {
         place: Option<OwnedSemaphorePermit>,
     ) {
         let Frame { call, remaining, message } = frame;
-        let replies = connection.replies.clone();
+        let replies = Arc::clone(&connection.replies);
         let answer = move |message: Message| {
             drop(place);
             if message.body.len() + HEADER_BYTES > FRAME_BYTES_MAX {
                 tracing::error!(bytes = message.body.len(), "a reply is too long to be sent");
                 return;
             }
-            // There is room, for each reply has a slot. But the connection may be gone: its caller has been
-            // told that the request is lost.
-            drop(replies.try_send(Reply { call, message, slots }));
+            // The connection may be gone: its caller has been told that the request is lost.
+            replies.add(Reply { call, message, slots });
         };
         self.bytes += message.body.len();
         self.requests.push(Request { message, remaining, answer: Box::new(answer) });
@@ -361,16 +388,16 @@ fn weight(frame: &Frame) -> u32 {
 }
 
 /// Writes replies as they come, all that wait at once.
-async fn write_replies<W>(
-    mut replies: mpsc::Receiver<Reply>,
-    slots: &Semaphore,
-    writer: &mut W,
-) -> Result<(), Ended>
+async fn write_replies<W>(replies: &Replies, slots: &Semaphore, writer: &mut W) -> Result<(), Ended>
 where
     W: AsyncWrite + Unpin + Send,
 {
     let (mut batch, mut held) = (Vec::new(), None::<OwnedSemaphorePermit>);
-    while let Some(first) = replies.recv().await {
+    loop {
+        let Some(first) = replies.next() else {
+            replies.added.notified().await;
+            continue;
+        };
         if slots.available_permits() + first.slots.num_permits() < SLOTS as usize {
             // Other requests are about to be answered as well: write once for all.
             yield_now().await;
@@ -382,12 +409,11 @@ where
                 Some(held) => held.merge(slots),
                 none => *none = Some(slots),
             }
-            next = if batch.len() < BATCH_BYTES { replies.try_recv().ok() } else { None };
+            next = if batch.len() < BATCH_BYTES { replies.next() } else { None };
         }
         stream::write_batch(writer, &mut batch).await?;
         held = None;
     }
-    Ok(())
 }
 
 fn count_refused(reason: &'static str) {

@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 const GAPS_MAX: usize = 64;
 
 #[derive(Debug)]
-pub(super) struct Ascending<T> {
+pub(crate) struct Ascending<T> {
     /// The first one is there; of the others, what was taken left a gap.
     places: VecDeque<(u64, Option<T>)>,
     len: usize,
@@ -24,26 +24,31 @@ impl<T> Default for Ascending<T> {
 }
 
 impl<T> Ascending<T> {
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.len
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.len == 0
     }
 
     /// Adds the thing of a number, which is larger than all before.
-    pub(super) fn push(&mut self, number: u64, thing: T) {
+    pub(crate) fn push(&mut self, number: u64, thing: T) {
         self.places.push_back((number, Some(thing)));
         self.len += 1;
     }
 
-    pub(super) fn pop_first(&mut self) -> Option<(u64, T)> {
-        let number = self.places.front()?.0;
+    /// The smallest number.
+    pub(crate) fn first(&self) -> Option<u64> {
+        self.places.front().map(|(number, _)| *number)
+    }
+
+    pub(crate) fn pop_first(&mut self) -> Option<(u64, T)> {
+        let number = self.first()?;
         self.take(number).map(|thing| (number, thing))
     }
 
-    pub(super) fn take(&mut self, number: u64) -> Option<T> {
+    pub(crate) fn take(&mut self, number: u64) -> Option<T> {
         let at = match self.places.front()? {
             (first, _) if *first == number => 0,
             _ => self.places.binary_search_by_key(&number, |(number, _)| *number).ok()?,
@@ -57,11 +62,11 @@ impl<T> Ascending<T> {
         Some(taken)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &T)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, &T)> {
         self.places.iter().filter_map(|(number, thing)| Some((*number, thing.as_ref()?)))
     }
 
-    pub(super) fn into_things(self) -> impl Iterator<Item = T> {
+    pub(crate) fn into_things(self) -> impl Iterator<Item = T> {
         self.places.into_iter().filter_map(|(_, thing)| thing)
     }
 }
