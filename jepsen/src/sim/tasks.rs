@@ -186,6 +186,11 @@ impl Tasks {
         self.paused.insert(host);
     }
 
+    /// Whether a host's tasks are held back.
+    pub(super) fn is_paused(&self, host: Host) -> bool {
+        self.paused.contains(&host)
+    }
+
     /// Lets a host go on.
     pub(super) fn resume(&mut self, host: Host) {
         if self.paused.remove(&host) {

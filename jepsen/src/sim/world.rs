@@ -320,6 +320,11 @@ pub fn pause(host: Host) {
     with(|world| world.tasks.pause(host));
 }
 
+/// Whether a host is paused.
+pub fn is_paused(host: Host) -> bool {
+    with(|world| world.tasks.is_paused(host)).unwrap_or(false)
+}
+
 /// Lets a paused host go on.
 pub fn resume(host: Host) {
     with(|world| world.tasks.resume(host));

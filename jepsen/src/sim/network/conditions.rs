@@ -69,6 +69,8 @@ pub enum Mishap {
     Refused,
     /// Its connection was reset before there was a reply.
     Reset,
+    /// An answer that came to a paused host, and waited to be read.
+    Unread,
 }
 
 impl Mishap {
@@ -83,6 +85,7 @@ impl Mishap {
             Mishap::Slow => "network: slow",
             Mishap::Refused => "network: refused",
             Mishap::Reset => "network: reset",
+            Mishap::Unread => "network: unread in a pause",
         }
     }
 }

@@ -8,8 +8,10 @@
 //! - requests of one caller on an in-order lane are served one at a time, from a queue: tasks that
 //!   are ready run in random order, so their order says nothing;
 //! - a request once begun is served to its end, unless its host ends or its plug is closed;
-//! - every message is in the trace: when it was sent, and what became of it.
-//!
+//! - every message is in the trace: when it was sent, and what became of it;
+//! - what comes to a paused host has arrived, as in the buffers of a stopped process: no cut takes it back,
+//!   only the end of its host. When that goes on, it serves the requests and reads the answers, these in no
+//!   order and not all in one instant: were they, a bug that needs something between them had no chance;
 //! - the answer to a duplicate is thrown away, or a caller could be told that its request was refused
 //!   when the first of it was served. On the client lane the first answer goes with it: who is told
 //!   "overloaded" may take that for the end of it, so a request that is served twice is one whose
@@ -17,7 +19,7 @@
 //!
 //! Does not: know what is in a message.
 
-use std::{mem, pin::pin, sync::Arc, time::Duration};
+use std::{mem, ops::Range, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::future::{Either, select};
 use sixbells::{
@@ -36,9 +38,13 @@ use crate::{
     sim::{
         Host, SimRuntime,
         runtime::JoinHandle,
-        world::{self, HARNESS},
+        world::{self, HARNESS, Stream},
     },
 };
+
+/// How long a process that goes on after a pause takes to read what came meanwhile: the answers to
+/// others, and what it does about them, may come first.
+const READING: Range<Duration> = Duration::ZERO..Duration::from_millis(5);
 
 /// A request under way.
 #[derive(Clone)]
@@ -185,12 +191,27 @@ impl SimNetwork {
         }
     }
 
-    /// An answer arrives: the first one ends its call.
+    /// An answer arrives. At a host that is paused, it waits until somebody reads it.
     fn finish(&self, call: u64, link: Link, answer: Answer) {
-        let waiting = {
-            let mut wires = self.wires();
-            if wires.conditions.stops(link) { None } else { wires.waiting.remove(&call) }
+        let stopped = self.wires().conditions.stops(link);
+        if stopped {
+            return trace("drop", link, &answer.as_message());
+        }
+        if !world::is_paused(link.to) {
+            return self.read(call, link, answer);
+        }
+        self.wires().conditions.note(Mishap::Unread);
+        let network = self.clone();
+        let read = async move {
+            SimRuntime::sleep(world::draw_duration(Stream::Network, READING)).await;
+            network.read(call, link, answer);
         };
+        drop(world::on(link.to, || SimRuntime::spawn(read)));
+    }
+
+    /// An answer is read: the first one ends its call.
+    fn read(&self, call: u64, link: Link, answer: Answer) {
+        let waiting = self.wires().waiting.remove(&call);
         let what = if waiting.is_some() { "deliver" } else { "drop" };
         trace(what, link, &answer.as_message());
         if let Some(waiting) = waiting {

@@ -3,6 +3,7 @@
 //! Host 1 calls, host 2 serves, and each test runs in a world of its own.
 
 mod duplicates;
+mod pause;
 
 use std::{collections::BTreeSet, iter::zip};
 
