@@ -51,6 +51,9 @@ pub enum Bug {
     PurgeEarly,
     /// A read learns how far the leader had committed, but does not wait until the state is there.
     ReadPointSkipped,
+    /// The reply to entries vouches for the news that were handed out after them, sent or not, so that
+    /// an old one proves that a leader still leads.
+    ReplyPassesForFresh,
     /// In eventual mode, a restarted node numbers operations as the one that it was before the crash.
     SameIncarnation,
     /// A snapshot takes its name before its bytes are synced, whether it was built or received.

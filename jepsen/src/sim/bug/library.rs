@@ -4,9 +4,15 @@
 //! what is wrong in words. What the bugs themselves are stands beside their switch,
 //! [`sixbells::plant`].
 
+use std::time::Duration;
+
 use sixbells::plant::Bug as Lib;
 
 use super::{Bug, CRASHES, Kind, Plan, Planted, busy, slow_syncs};
+use crate::sim::{
+    fault::{Cut, Fault, Whom},
+    plan::Step,
+};
 
 fn as_drawn(_plan: &mut Plan) {}
 
@@ -25,6 +31,27 @@ fn many_snapshots_and_retries(plan: &mut Plan) {
 fn few_sessions(plan: &mut Plan) {
     busy(plan);
     plan.limits.sessions_max = 3;
+}
+
+/// Again and again, whoever leads falls asleep, and is cut off from the others before they elect one of
+/// them. It wakes up among clients, has heard of no election, and finds replies that came before.
+fn sleepers(plan: &mut Plan) {
+    busy(plan);
+    plan.roaming = true;
+    plan.limits.heartbeat = Duration::from_millis(50);
+    plan.limits.election_timeout = Duration::from_millis(150)..Duration::from_millis(300);
+    // Longer than the sleep, or what was asked for before it has failed when its reply is read.
+    plan.limits.append_timeout = Duration::from_secs(2);
+    let step = |at, lasting, fault| {
+        let (at, lasting) = (Duration::from_millis(at), Duration::from_millis(lasting));
+        Step { at, lasting, fault }
+    };
+    let round = |at| {
+        // Late enough for the replies that are under way, and too soon for an election.
+        let cut = Fault::Partition(Cut::Alone(Whom::Leader));
+        [step(at, 1_700, Fault::Pause(Whom::Leader)), step(at + 100, 2_000, cut)]
+    };
+    plan.steps = (1_000..12_000).step_by(3_000).flat_map(round).collect();
 }
 
 bugs! { STRONG Strong:
@@ -50,6 +77,9 @@ bugs! { STRONG Strong:
         "a read does not wait for the state to be there";
     "lease-read" Bug::Library(Lib::LeaseRead), 300, &[3], &[Kind::Skew], busy,
         "a leader with a slow clock answers reads after its lease is over";
+    "reply-passes-for-fresh" Bug::Library(Lib::ReplyPassesForFresh), 40, &[3],
+        &[Kind::Pause, Kind::Partition], sleepers,
+        "a leader that slept takes an old reply for proof that it leads";
     "no-dedup" Bug::Library(Lib::NoDedup), 20, &[3],
         &[Kind::Duplicates, Kind::Loss, Kind::Resets], busy,
         "a retry is applied again";
