@@ -188,3 +188,18 @@ impl fmt::Debug for Stopwatch {
         write!(f, "{:.6} s", self.seconds())
     }
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    /// Hashes and snapshots of a large state would take the processor from requests for as long as they are made.
+    #[tokio::test]
+    async fn what_no_request_waits_for_steps_back() {
+        let nice = || rustix::process::nice(0).unwrap();
+        let before = nice();
+        assert_eq!(TokioRuntime::aside(nice).await.unwrap(), (before + NICE).min(19));
+        assert_eq!(TokioRuntime::blocking(nice).await.unwrap(), before, "and nobody else");
+        assert_eq!(nice(), before);
+    }
+}

@@ -131,3 +131,42 @@ fn an_unfinished_file_is_cleared_away() {
     assert_eq!(found.unwrap().meta, meta(5));
     assert_eq!(disk.names().unwrap().len(), 1);
 }
+
+/// A file that counts how much of it is not durable, and the most that ever was not.
+#[derive(Clone, Default)]
+struct Unsynced(Arc<std::sync::Mutex<(usize, usize)>>);
+
+impl Write for Unsynced {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let (now, most) = &mut *self.0.lock().unwrap();
+        *now += bytes.len();
+        *most = (*most).max(*now);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl DiskFile for Unsynced {
+    fn sync(&mut self) -> io::Result<()> {
+        self.0.lock().unwrap().0 = 0;
+        Ok(())
+    }
+}
+
+/// A gigabyte that is synced at its end keeps the log's syncs waiting until all of it is on disk: writes under a
+/// snapshot took 111 ms.
+#[test]
+fn a_large_file_is_made_durable_as_it_grows() {
+    let file = Unsynced::default();
+    let mut steady = Steady::new(Box::new(file.clone()));
+    for _ in 0..100 {
+        steady.write_all(&vec![7; 300_000]).unwrap();
+    }
+    let (now, most) = *file.0.lock().unwrap();
+    assert!(now < STEP_BYTES && most < STEP_BYTES + 300_000, "{now} and {most} bytes");
+    steady.finish().unwrap();
+    assert_eq!(file.0.lock().unwrap().0, 0);
+}
