@@ -64,8 +64,8 @@ pub struct Config {
     /// Connections accepted at once, peers included; one more is refused. Default 10,000.
     pub connections_max: usize,
 
-    /// Sessions remembered by the cluster; beyond it, the one idle for longest expires.
-    /// Default 65,536. One client uses one session; so does every node.
+    /// Sessions remembered by the cluster; beyond it, the one idle for longest expires (or a little beyond, where
+    /// many that are in use are older). Default 65,536. One client uses one session; so does every node.
     ///
     /// Too small: a client that pauses finds its session expired and cannot learn what became of
     /// a command that was under way. Costs about 200 bytes each in memory and snapshots, plus the

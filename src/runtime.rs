@@ -152,6 +152,12 @@ impl Spawner {
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         drop(self.0.get_or_init(tokio::runtime::Handle::current).spawn(task));
     }
+
+    /// Whether this is where they are.
+    pub(crate) fn is_here(&self) -> bool {
+        let there = self.0.get().map(tokio::runtime::Handle::id);
+        there == tokio::runtime::Handle::try_current().ok().map(|here| here.id())
+    }
 }
 
 /// Lets the other tasks that are ready run first, on any executor. (tokio's own is for code that knows tokio.)

@@ -9,8 +9,8 @@
 //!
 //! Invariants
 //! - A function of the log alone: no clock; limits come with the entries.
-//! - Bounded: the session unused for longest is dropped beyond `sessions_max`, the oldest key beyond
-//!   `keys_max`, and a session holds at most [`WINDOW`] responses.
+//! - Bounded: the session unused for longest is dropped beyond `sessions_max`, or a little beyond if a thousand are
+//!   in use that were opened earlier; the oldest key beyond `keys_max`. A session holds at most [`WINDOW`] responses.
 //! - A command of a session is applied only while the session is remembered and its sequence is at
 //!   or above the session's floor: once forgotten, never applied again.
 //! - Cloning is O(1), for snapshots are captured while commands wait.
@@ -32,9 +32,12 @@ use crate::{
 /// session.
 pub(crate) const WINDOW: u64 = 1_024;
 
-/// Sessions that are looked at for the one to expire. Only where so many were opened early and all are in use
-/// does one of them expire that is not unused for longest; nobody is to wait until all were looked at.
+/// Sessions that are looked at for the one to expire, while other commands wait.
 const LOOKED_AT_MAX: usize = 1_000;
+
+/// If all of them are in use, none expires yet: there may be a part of the limit, of this size, more. Beyond that one
+/// of them does.
+const OVER: usize = 64;
 
 /// What the session table says of a command.
 #[derive(Debug, PartialEq, Eq)]
@@ -81,29 +84,31 @@ impl Sessions {
             self.open.insert(id, Session { used: at, ..Session::default() });
             self.by_use.insert(at, id);
         }
-        while self.open.len() as u64 > sessions_max.max(1) {
-            self.expire_one();
-        }
+        let max = usize::try_from(sessions_max.max(1)).unwrap_or(usize::MAX);
+        while self.open.len() > max && self.expire_one(max) {}
         id
     }
 
-    /// Expires the session unused for longest.
-    fn expire_one(&mut self) {
+    /// Expires the session unused for longest, if it is found.
+    fn expire_one(&mut self, max: usize) -> bool {
         let mut idlest = None::<(u64, u64)>;
         for _ in 0..LOOKED_AT_MAX {
-            let Some((known, id)) = self.by_use.get_min().copied() else { break };
+            let Some((known, id)) = self.by_use.get_min().copied() else { return false };
             let used = self.open.get(&id).map_or(known, |session| session.used);
-            idlest = idlest.map_or(Some((used, id)), |idlest| Some(idlest.min((used, id))));
-            if used == known {
-                break;
-            }
             self.by_use.remove(&known);
+            if used == known {
+                self.open.remove(&id);
+                return true;
+            }
             self.by_use.insert(used, id);
+            idlest = idlest.into_iter().chain([(used, id)]).min();
         }
-        if let Some((used, id)) = idlest {
+        let crowded = self.open.len() > max + max / OVER;
+        if let Some((used, id)) = idlest.filter(|_| crowded) {
             self.by_use.remove(&used);
             self.open.remove(&id);
         }
+        crowded
     }
 
     /// Whether the command at log position `at` is to be applied.
@@ -301,29 +306,42 @@ mod tests {
         assert_eq!(table.len(), 2);
     }
 
-    /// All were used since they were opened, and then one is opened. The commands behind it wait meanwhile.
+    /// Many were opened early and are used. The commands behind one that opens another do not wait until all were
+    /// looked at, and none in use expires while others are idle.
     #[test]
-    fn a_bounded_number_of_sessions_is_looked_at() {
+    fn sessions_in_use_do_not_expire_before_idle_ones() {
         let mut table = Sessions::default();
-        let count = 5 * LOOKED_AT_MAX as u64;
+        let (busy, count) = (3 * LOOKED_AT_MAX as u64, 5 * LOOKED_AT_MAX as u64);
         for n in 0..count {
             table.open(n, n, count);
         }
-        // The last ones to be opened are the first ones to be used.
-        for n in 0..count {
-            table.check(count + n, command(count - 1 - n, 0, 0));
+        for n in 0..busy {
+            table.check(count + n, command(n, 0, 0));
         }
-        let gone = |table: &Sessions, id| !table.open.contains_key(&id);
-        table.open(2 * count, count, count);
-        assert!(gone(&table, LOOKED_AT_MAX as u64 - 1), "of the thousand, it was used first");
-        // The next thousand, and so on; then the one that is unused for longest.
-        for n in 2..=5 {
+        for n in 0..3 {
             table.open(2 * count + n, count + n, count);
-            assert!(gone(&table, n * LOOKED_AT_MAX as u64 - 1));
+            assert_eq!(table.len() as u64, count + 1 + n, "a thousand were looked at");
         }
         table.open(3 * count, 2 * count, count);
-        assert!(gone(&table, count - 2));
         assert_eq!((table.len(), table.by_use.len()), (5 * LOOKED_AT_MAX, 5 * LOOKED_AT_MAX));
+        let gone = (0..count).filter(|id| !table.open.contains_key(id));
+        assert!(gone.eq(busy..busy + 4), "those unused for longest");
+    }
+
+    #[test]
+    fn sessions_are_bounded_though_all_are_in_use() {
+        let mut table = Sessions::default();
+        let (count, mut at) = (2 * LOOKED_AT_MAX as u64, 0);
+        for id in 0..2 * count {
+            table.open(at, id, count);
+            let open: Vec<u64> = table.open.keys().copied().collect();
+            assert!(open.len() as u64 <= count + count / OVER as u64 && open.contains(&id));
+            for id in open.into_iter().filter(|_| id >= count) {
+                at += 1;
+                table.check(at, command(id, 0, 0));
+            }
+            at += 1;
+        }
     }
 
     #[test]

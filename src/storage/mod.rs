@@ -193,6 +193,9 @@ impl FromStr for LogEngine {
 /// How large a file of the write-ahead log is. The first one has 1 MiB.
 pub const LOG_FILE_BYTES: u64 = 16 << 20;
 
+/// The largest size of a file.
+const FILE_BYTES_MAX: u64 = 1 << 30;
+
 /// Opens the log in the subdirectory of `dir` that has the engine's name; creates it if there is
 /// none. Blocks on the disk.
 ///
@@ -208,7 +211,7 @@ pub fn open_log(engine: LogEngine, dir: &Path) -> Result<Arc<dyn LogStore>, Star
     open_log_sized(engine, dir, LOG_FILE_BYTES)
 }
 
-/// [`open_log`] with files of another size. Smaller files give space back sooner and cost more
+/// [`open_log`] with files of another size, up to 1 GiB. Smaller files give space back sooner and cost more
 /// syncs. The engine sled has one file and ignores it.
 ///
 /// # Errors
@@ -222,6 +225,7 @@ pub fn open_log_sized(
         Home::refuse_other(&dir.join(other.to_string()), engine)?;
     }
     let home = Home::open(&dir.join(engine.to_string()), engine)?;
+    let file_bytes = file_bytes.min(FILE_BYTES_MAX);
     let started = match engine {
         LogEngine::Wal => start(wal::open(home, file_bytes)?),
         LogEngine::Sled => start(sled::open(home)?),

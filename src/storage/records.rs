@@ -211,10 +211,11 @@ pub(super) fn length_of(bytes: &[u8]) -> Option<usize> {
     }
 }
 
-/// Bytes that [`decode`] has to read in order to see whether there is a record. `None`: it sees that at once.
-pub(super) fn cost_of(bytes: &[u8], position: u64) -> Option<usize> {
-    let parts = Parts::of(bytes).ok().filter(|parts| parts.durable <= position);
-    parts.map(|parts| parts.length())
+/// Bytes that [`decode`] has to read in order to see whether there is a record here that was written when what is
+/// before `durable` was. `None`: that is seen at once.
+pub(super) fn cost_of(bytes: &[u8], position: u64, durable: u64) -> Option<usize> {
+    let plausible = |parts: &Parts<'_>| (durable + 1..=position).contains(&parts.durable);
+    Parts::of(bytes).ok().filter(plausible).map(|parts| parts.length())
 }
 
 /// Where a file that begins with these bytes belongs, if it begins with a checkpoint.

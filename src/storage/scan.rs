@@ -102,8 +102,9 @@ fn start(path: &Path, bytes: &[u8], before: Option<&Scanned>) -> Result<u64, Sta
     match (before, told) {
         (Some(Scanned { end, .. }), None) => Ok(*end),
         (Some(Scanned { end, .. }), Some(told)) if *end == told => Ok(told),
-        (None, Some(told)) => Ok(told),
-        (None, None) => Err(damage(path, 0, "does not begin with a checkpoint".into())),
+        // Those before it went away only when this was durable: it is never torn.
+        (None, Some(told)) if decode(bytes, told).is_ok() => Ok(told),
+        (None, _) => Err(damage(path, 0, "does not begin with a checkpoint".into())),
         // If it is not what this file says that is damaged, a file is missing, or the one before it is short.
         (Some(before), Some(told)) if decode(bytes, told).is_ok() => {
             let end = before.end;
@@ -172,7 +173,7 @@ impl Bad<'_> {
         let mut budget = SEARCH_BYTES;
         for offset in self.offset + 1..self.used {
             let (bytes, here) = (&self.file[offset..], self.start + offset as u64);
-            let Some(cost) = cost_of(bytes, here) else { continue };
+            let Some(cost) = cost_of(bytes, here, position) else { continue };
             if decode(bytes, here).is_ok_and(|found| found.durable > position) {
                 return Some(format!(
                     "it was durable when the record at offset {offset} was written"

@@ -28,7 +28,7 @@ use super::{
     blocks::{BLOCK_BYTES, Blocks},
     commit::{Engine, Opened, count_sync},
     files::{self, Keeper, Next},
-    home::Home,
+    home::{Home, sync_dir},
     index::{Index, Segment, Span},
     records::{self, Change, Place, Replay, Said, Writer},
     scan::{Scanned, scan},
@@ -64,8 +64,9 @@ struct Tail {
     keeper: Keeper,
     /// Whether the next one is being made.
     asked: bool,
-    /// Position of the next record, and up to which all is synced.
+    /// Position of the next record, and up to which all is written, and synced.
     end: u64,
+    written: u64,
     durable: u64,
     state: LogState,
     /// The newest file, for whole blocks.
@@ -91,9 +92,15 @@ pub(super) fn open(mut home: Home, file_bytes: u64) -> Result<Opened<Wal>, Start
     }
     cut(&mut scanned)?;
     files::remove(&dir, &paths[scanned.len()..]).map_err(context)?;
+    // What was removed before a crash is to stay so: it may be full of zeros from now on.
+    sync_dir(&dir).map_err(context)?;
     let tail = match scanned.last() {
         Some(last) => Tail::of(last, replay.state, &dir, file_bytes),
-        None => Tail::new(&dir, file_bytes),
+        None if home.is_new() => Tail::new(&dir, file_bytes),
+        None => {
+            let reason = "nothing is left of a log that was in use".into();
+            return Err(Damage { file: dir, offset: 0, reason }.into());
+        }
     };
     let tail = tail.map_err(context)?;
     let older = &scanned[..scanned.len().saturating_sub(1)];
@@ -156,6 +163,7 @@ impl Tail {
             keeper: Keeper::start(dir.to_owned())?,
             asked: false,
             end: *end,
+            written: *end,
             durable: *end,
             state,
             buffer,
@@ -238,10 +246,13 @@ impl Tail {
 
     /// Writes the buffer.
     fn flush(&mut self) -> io::Result<()> {
-        let bytes = self.buffer.len();
-        let offset = self.taken() - bytes as u64;
-        self.file.write_all_at(self.buffer.whole(), offset)?;
-        self.buffer.forget(bytes);
+        if self.written < self.end {
+            let bytes = self.buffer.len();
+            let offset = self.taken() - bytes as u64;
+            self.file.write_all_at(self.buffer.whole(), offset)?;
+            self.buffer.forget(bytes);
+            self.written = self.end;
+        }
         Ok(())
     }
 
@@ -265,7 +276,13 @@ impl Tail {
     fn rotate(&mut self) -> io::Result<()> {
         self.ask();
         self.sync()?;
-        let Next { path, file, bytes } = self.keeper.next()?;
+        let next = self.keeper.next().or_else(|error| {
+            // Perhaps long ago, and there is room on the disk again.
+            tracing::warn!(%error, "the log's next file is made once more");
+            self.keeper.make(self.number + 1, self.next_bytes);
+            self.keeper.next()
+        });
+        let Next { path, file, bytes } = next?;
         let readable = Arc::new(files::open(&path)?);
         self.newest = Segment { path, file: readable, start: self.end };
         (self.number, self.bytes, self.asked) = (self.number + 1, bytes, false);

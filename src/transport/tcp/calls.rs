@@ -293,10 +293,14 @@ impl Calls {
         let now = Instant::now();
         let queued = open.queued.iter().map(|(id, call)| (id, call.time));
         let sent = open.sent.iter().map(|(id, call)| (id, call.time));
-        let (overdue, others): (Vec<_>, Vec<_>) =
-            queued.chain(sent).partition(|(_, time)| time.deadline <= now);
-        open.soonest = others.into_iter().map(|(_, time)| time.deadline).min();
-        let soonest = open.soonest;
+        let (mut overdue, mut soonest) = (Vec::new(), None::<Instant>);
+        for (id, time) in queued.chain(sent) {
+            match time.deadline <= now {
+                true => overdue.push((id, time)),
+                false => soonest = soonest.into_iter().chain([time.deadline]).min(),
+            }
+        }
+        open.soonest = soonest;
         drop(open);
         for (id, Time { timeout, .. }) in overdue {
             match self.give_up(id, SILENCE_MIN) {

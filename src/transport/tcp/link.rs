@@ -99,8 +99,9 @@ impl<F: Fn() -> bool + Send + Sync> Link<F> {
     pub(super) async fn run(self) {
         tokio::select! {
             biased;
-            () = connect_again(&self.target, &self.calls, &self.retire) => {}
+            // First, so that no amount of work makes it late.
             never = self.calls.keep_time() => match never {},
+            () = connect_again(&self.target, &self.calls, &self.retire) => {}
         }
     }
 }

@@ -45,7 +45,13 @@ use super::{
     BoxFuture, CallError, Lane, Message, Peer, Service, Transport,
     wire::{FRAME_BYTES_MAX, HEADER_BYTES},
 };
-use crate::{error::StartError, runtime::Stopwatch};
+use crate::{
+    error::StartError,
+    runtime::{AsyncRuntime, Stopwatch, TokioRuntime},
+};
+
+/// Links that end before a request is queued at them, after which it is given up.
+const LINKS_MAX: usize = 4;
 
 /// Who a node is on the network, where it listens and what it accepts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -161,16 +167,23 @@ impl TcpTransport {
         if length > FRAME_BYTES_MAX {
             return Err(Fault::not_sent("too_large", format!("a frame of {length} bytes")));
         }
-        loop {
+        for _ in 0..LINKS_MAX {
             let Some(calls) = self.link(to, lane) else {
                 return Err(Fault::not_sent("closed", "the transport is closed"));
             };
             match calls.queue(request, timeout) {
-                Ok(waiting) => return waiting.reply().await,
+                Ok(waiting) if self.tasks.are_here() => return waiting.reply().await,
+                // Its time is kept on another runtime, which may stand still.
+                Ok(waiting) => {
+                    let reply = TokioRuntime::timeout(timeout, waiting.reply()).await;
+                    let late = || Fault::lost("timeout", format!("timed out after {timeout:?}"));
+                    return reply.unwrap_or_else(|_| Err(late()));
+                }
                 Err(NotQueued::Fault(fault)) => return Err(fault),
                 Err(NotQueued::Retired(back)) => request = back,
             }
         }
+        Err(Fault::not_sent("closed", "the runtime of the connections has ended"))
     }
 
     async fn start(&self, service: Arc<dyn Service>) -> Result<(), StartError> {

@@ -236,7 +236,7 @@ impl Server {
         let ended = tokio::select! {
             biased;
             Err(ended) = self.read_requests(&connection, &mut reader) => ended,
-            Err(ended) = write_replies(&replies, &connection.slots, &mut writer) => ended,
+            ended = write_replies(&replies, &connection.slots, &mut writer) => ended,
             else => Ended::Closed,
         };
         Ok((lane, ended))
@@ -388,7 +388,7 @@ fn weight(frame: &Frame) -> u32 {
 }
 
 /// Writes replies as they come, all that wait at once.
-async fn write_replies<W>(replies: &Replies, slots: &Semaphore, writer: &mut W) -> Result<(), Ended>
+async fn write_replies<W>(replies: &Replies, slots: &Semaphore, writer: &mut W) -> Ended
 where
     W: AsyncWrite + Unpin + Send,
 {
@@ -411,7 +411,9 @@ where
             }
             next = if batch.len() < BATCH_BYTES { replies.next() } else { None };
         }
-        stream::write_batch(writer, &mut batch).await?;
+        if let Err(ended) = stream::write_batch(writer, &mut batch).await {
+            return ended;
+        }
         held = None;
     }
 }

@@ -49,6 +49,11 @@ impl Tasks {
         });
     }
 
+    /// Whether the tasks are on the runtime of whoever asks.
+    pub(super) fn are_here(&self) -> bool {
+        self.spawner.is_here()
+    }
+
     pub(super) fn stop(&self) {
         self.stopping.store(true, SeqCst);
         self.stop.notify_waiters();

@@ -118,3 +118,43 @@ async fn listening_is_for_nodes_and_once() {
     let taken = TcpTransport::node(taken).listen(echo()).await.unwrap_err();
     assert!(matches!(taken, StartError::Bind { .. }), "{taken}");
 }
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// A client is shared by runtimes, and links live where the first call was made. Once that runtime was gone, a call
+/// asked for a new link again and again without a pause, and no timeout ended it.
+#[test]
+fn a_call_ends_though_the_runtime_of_the_links_has_ended() {
+    let (first, second) = (runtime(), runtime());
+    let server = second.block_on(started(options(1), echo()));
+    let (caller, to) = (Arc::new(client()), peer(&server));
+    let mut call = {
+        let (caller, to) = (Arc::clone(&caller), to.clone());
+        Box::pin(async move { caller.call(&to, Lane::Client, request("x"), SECOND).await })
+    };
+    // Far enough for the link's task to be there.
+    first.block_on(async { drop(TokioRuntime::timeout(SECOND / 10, &mut call).await) });
+    drop((call, first));
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let call = runtime().block_on(caller.call(&to, Lane::Client, request("x"), SECOND));
+        tell.send(call).unwrap();
+    });
+    let call = told.recv_timeout(10 * SECOND).expect("the call does not end");
+    assert!(matches!(call, Err(CallError::NotSent { .. })), "{call:?}");
+}
+
+/// The first runtime lives, but its thread does something else.
+#[test]
+fn a_call_keeps_its_time_though_the_runtime_of_the_links_stands_still() {
+    let (first, second) = (runtime(), runtime());
+    let server = second.block_on(started(options(1), echo()));
+    let (caller, to) = (client(), peer(&server));
+    let early = caller.call(&to, Lane::Client, request("x"), SECOND);
+    first.block_on(async { drop(TokioRuntime::timeout(SECOND / 10, early).await) });
+    let call = caller.call(&to, Lane::Client, request("x"), SECOND);
+    let call = second.block_on(async { TokioRuntime::timeout(10 * SECOND, call).await });
+    assert_eq!(lost(call.expect("the call does not end")), "timed out after 1s");
+}
