@@ -12,11 +12,12 @@
 //! - A file that goes away becomes the next one, if none is at hand: its blocks need not be found again, and the
 //!   disk need not discard them.
 //! - Where the next file cannot be made, the log fails only if it still cannot when it is needed. A file that
-//!   cannot be removed takes its room, and nothing else.
+//!   cannot be removed is tried again with the next one, and before it.
 //!
 //! Does not: know what is in a file.
 
 use std::{
+    collections::VecDeque,
     fs::{self, File, OpenOptions},
     io, iter,
     os::unix::fs::{FileExt, OpenOptionsExt},
@@ -62,6 +63,7 @@ impl Keeper {
     pub(super) fn start(dir: PathBuf) -> io::Result<Self> {
         let ((orders, taken), (make, made)) = (channel(), channel());
         let keep = move || {
+            let mut gone = VecDeque::new();
             for order in taken {
                 match order {
                     Order::Make { number, bytes } => {
@@ -71,8 +73,9 @@ impl Keeper {
                         }
                     }
                     Order::Remove(paths) => {
-                        if let Err(error) = remove(&dir, &paths) {
-                            tracing::error!(%error, "files of the log are in the way, and stay");
+                        gone.extend(paths);
+                        if let Err(error) = remove(&dir, &mut gone) {
+                            tracing::error!(%error, files = gone.len(), "cannot remove files of the log yet");
                         }
                     }
                 }
@@ -175,15 +178,23 @@ pub(super) fn open_for_blocks(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-/// Removes files, the oldest first; one of them becomes the next file.
-pub(super) fn remove(dir: &Path, paths: &[PathBuf]) -> io::Result<()> {
+/// Removes files, the oldest first; one of them becomes the next file. Those that are left after an error are not
+/// removed.
+pub(super) fn remove(dir: &Path, gone: &mut VecDeque<PathBuf>) -> io::Result<()> {
     let spare = dir.join(SPARE);
-    for path in paths {
-        match spare.try_exists()? {
-            true => fs::remove_file(path)?,
-            false => fs::rename(path, &spare)?,
+    while let Some(path) = gone.front() {
+        let removed = match spare.try_exists()? {
+            true => fs::remove_file(path),
+            false => fs::rename(path, &spare),
+        };
+        // Somebody may have tidied up.
+        if let Err(error) = removed
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            return Err(error);
         }
         sync_dir(dir)?;
+        gone.pop_front();
     }
     Ok(())
 }
@@ -227,5 +238,24 @@ mod tests {
         keeper.remove(vec![inside.join("none")]);
         keeper.make(1, 1);
         assert_eq!(keeper.next().unwrap().bytes, BLOCK_BYTES as u64);
+    }
+
+    /// Were a later one removed first, a log with a gap would be left, which does not open.
+    #[test]
+    fn no_file_goes_before_an_older_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let [stuck, older, newer] = ["stuck", "1.wal", "2.wal"].map(|name| dir.path().join(name));
+        [&older, &newer].iter().for_each(|path| fs::write(path, "x").unwrap());
+        // A directory that is not empty cannot be removed as a file; the spare one is there already.
+        fs::create_dir_all(stuck.join("inside")).unwrap();
+        fs::write(dir.path().join(SPARE), "x").unwrap();
+        let mut gone = VecDeque::from([stuck.clone(), older.clone()]);
+        remove(dir.path(), &mut gone).unwrap_err();
+        gone.push_back(newer.clone());
+        remove(dir.path(), &mut gone).unwrap_err();
+        assert!(older.exists() && newer.exists() && gone.len() == 3);
+        fs::remove_dir_all(stuck).unwrap();
+        remove(dir.path(), &mut gone).unwrap();
+        assert!(!older.exists() && !newer.exists() && gone.is_empty());
     }
 }

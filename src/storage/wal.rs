@@ -91,7 +91,8 @@ pub(super) fn open(mut home: Home, file_bytes: u64) -> Result<Opened<Wal>, Start
         return Err(Damage { file, offset: 0, reason: missing }.into());
     }
     cut(&mut scanned)?;
-    files::remove(&dir, &paths[scanned.len()..]).map_err(context)?;
+    let mut empty = paths[scanned.len()..].iter().cloned().collect();
+    files::remove(&dir, &mut empty).map_err(context)?;
     // What was removed before a crash is to stay so: it may be full of zeros from now on.
     sync_dir(&dir).map_err(context)?;
     let tail = match scanned.last() {
