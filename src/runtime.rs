@@ -35,6 +35,12 @@ use crate::error::StartError;
 #[cfg(target_os = "linux")]
 const NICE: i32 = 10;
 
+/// Bytes of a state that take a few hundred microseconds to save or to hash.
+pub(crate) const TURN_BYTES: usize = 1 << 16;
+
+/// The shortest sleep there is; the kernel makes some 60 microseconds of it.
+const TURN: Duration = Duration::from_micros(1);
+
 /// Production: tokio.
 pub type TokioRuntime = openraft::impls::TokioRuntime;
 
@@ -60,8 +66,8 @@ pub trait Runtime:
         work: impl FnOnce() -> T + Send + 'static,
     ) -> impl Future<Output = io::Result<T>> + Send;
 
-    /// The same for work that takes the processor for long and that no request waits for: hashing a state, or
-    /// writing it down. Where others want the processor, they have it first.
+    /// The same for work that takes the processor for long and that no request waits for: hashing a state,
+    /// writing it down, or loading one that was sent. Where others want the processor, they have it first.
     fn aside<T: Send + 'static>(
         work: impl FnOnce() -> T + Send + 'static,
     ) -> impl Future<Output = io::Result<T>> + Send {
@@ -103,6 +109,36 @@ impl Runtime for TokioRuntime {
     #[expect(clippy::disallowed_methods, reason = "this is the door")]
     fn wall() -> Duration {
         SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    }
+}
+
+/// Lets others have the processor now and then, in work that takes long and that no request waits for.
+///
+/// By itself a thread keeps it for some milliseconds, however nice it is: the kernel's own worker, without which
+/// no sync of this processor's is begun, waits as long, and a write waits for several syncs. To yield is not
+/// enough either, where a service has a control group of its own: its threads yield to each other alone.
+#[derive(Debug, Default)]
+pub(crate) struct Turns {
+    bytes: usize,
+}
+
+#[cfg(test)]
+thread_local! {
+    /// How often others had their turn on this thread.
+    pub(crate) static TURNS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+impl Turns {
+    /// So many bytes were worked on.
+    #[expect(clippy::disallowed_methods, reason = "this is the door")]
+    pub(crate) fn worked(&mut self, bytes: usize) {
+        self.bytes += bytes;
+        if self.bytes >= TURN_BYTES {
+            self.bytes %= TURN_BYTES;
+            #[cfg(test)]
+            TURNS.set(TURNS.get() + 1);
+            thread::sleep(TURN);
+        }
     }
 }
 

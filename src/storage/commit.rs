@@ -87,6 +87,8 @@ struct Queue {
     front: Front,
     failed: Option<Failure>,
     closing: bool,
+    /// Callers that wait for room: to tell nobody costs as much as to tell somebody.
+    waiting: usize,
 }
 
 /// An error that can be given out many times.
@@ -106,7 +108,8 @@ impl Failure {
 impl<E: Engine> GroupCommit<E> {
     /// Starts the writer thread.
     pub(super) fn start(Opened { engine, state, first }: Opened<E>) -> io::Result<Self> {
-        let queue = Queue { front: Front::new(state, first), failed: None, closing: false };
+        let front = Front::new(state, first);
+        let queue = Queue { front, failed: None, closing: false, waiting: 0 };
         let (work, room) = (Condvar::new(), Condvar::new());
         let shared = Arc::new(Shared { queue: Mutex::new(queue), work, room });
         let engine = Arc::new(engine);
@@ -120,7 +123,9 @@ impl<E: Engine> GroupCommit<E> {
     fn push(&self, op: Op, done: Option<Done>) {
         let mut queue = self.shared.lock();
         while queue.front.is_full() && queue.failed.is_none() {
+            queue.waiting += 1;
             queue = self.shared.room.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            queue.waiting -= 1;
         }
         if let Some(failure) = queue.failed.clone() {
             drop(queue);
@@ -233,8 +238,11 @@ impl Shared {
         loop {
             let closing = queue.closing;
             if let Some(group) = queue.front.take(closing) {
+                let waiting = queue.waiting;
                 drop(queue);
-                self.room.notify_all();
+                if waiting > 0 {
+                    self.room.notify_all();
+                }
                 return Some(group);
             }
             if closing {

@@ -32,6 +32,7 @@ use crate::{
     codec,
     error::Damage,
     plant::{Bug, planted},
+    runtime::Turns,
 };
 
 const MAGIC: &[u8; 4] = b"6BSN";
@@ -103,10 +104,11 @@ impl Snapshots {
         save: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> io::Result<SnapshotFile> {
         let temporary = format!("{TEMPORARY}built");
-        let mut out = Checksummed::new(io::BufWriter::with_capacity(
+        // Checksummed by the buffer: what a machine writes comes in small pieces.
+        let mut out = io::BufWriter::with_capacity(
             BUFFER_BYTES,
-            Steady::new(self.disk.create(&temporary)?),
-        ));
+            Checksummed::new(Steady::new(self.disk.create(&temporary)?)),
+        );
         let encoded = codec::encode(&meta);
         let length = u32::try_from(encoded.len()).map_err(io::Error::other)?;
         out.write_all(MAGIC)?;
@@ -114,11 +116,10 @@ impl Snapshots {
         out.write_all(&length.to_le_bytes())?;
         out.write_all(&encoded)?;
         save(&mut out)?;
-        let (bytes, crc) = (out.bytes, out.crc.clone().finalize());
-        let mut file = out.inner;
+        let out = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+        let Checksummed { inner: mut file, crc, bytes } = out;
         file.write_all(&bytes.to_le_bytes())?;
-        file.write_all(&crc.to_le_bytes())?;
-        let mut file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
+        file.write_all(&crc.finalize().to_le_bytes())?;
         file.finish()?;
         let file = SnapshotFile {
             disk: self.disk.clone(),
@@ -162,11 +163,12 @@ impl Snapshots {
 struct Steady {
     file: Box<dyn DiskFile>,
     unsynced: usize,
+    turns: Turns,
 }
 
 impl Steady {
     fn new(file: Box<dyn DiskFile>) -> Self {
-        Self { file, unsynced: 0 }
+        Self { file, unsynced: 0, turns: Turns::default() }
     }
 
     /// All bytes are on disk on return: whoever takes the name next makes the log be purged.
@@ -180,6 +182,7 @@ impl Write for Steady {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.file.write(bytes)?;
         self.unsynced += written;
+        self.turns.worked(written);
         if self.unsynced >= STEP_BYTES {
             self.finish()?;
         }

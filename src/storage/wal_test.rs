@@ -62,6 +62,26 @@ fn a_rolling_log_has_few_files() {
     assert_eq!(found, (1881..2000).map(|index| record(1, index, 1024)).collect::<Vec<_>>());
 }
 
+/// A power cut kept the first sectors of a file and not the last ones of the file before it, for one large group had
+/// gone from one to the other and nothing was synced but its end. So each file says first that all before it is
+/// durable, and is right.
+#[test]
+fn a_file_is_durable_before_the_next_one_begins() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = start(dir.path()).engine;
+    let records: Vec<Record> = (0..200).map(|index| record(1, index, 1024)).collect();
+    log.write(&[Op::Append(records)], false).unwrap();
+    let mut later = 0;
+    for path in &paths(dir.path())[1..] {
+        let bytes = std::fs::read(path).unwrap();
+        // One that was only made ahead has none.
+        let Some(start) = records::start_of(&bytes) else { continue };
+        assert_eq!(records::decode(&bytes, start).unwrap().durable, start, "{}", path.display());
+        later += 1;
+    }
+    assert!(later >= 2, "{later}");
+}
+
 #[test]
 fn what_is_longer_than_a_file_makes_it_longer() {
     let dir = tempfile::tempdir().unwrap();

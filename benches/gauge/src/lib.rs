@@ -50,6 +50,6 @@ pub use self::{
     process::{Memory, Processes, Used, ports, store, unless_told},
     room::{Room, open_files_max},
     row::{Row, meanwhile, measure, measure_on, preload},
-    sixbells::{CaughtUp, Crowd, Setup, Sixbells},
+    sixbells::{CaughtUp, Crowd, Paused, Setup, Sixbells},
     system::{Connection, System, connections},
 };

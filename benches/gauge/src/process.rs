@@ -13,6 +13,7 @@ use std::{
 };
 
 use anyhow::Context;
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::{
     process::{Child, Command},
@@ -79,6 +80,28 @@ impl Processes {
     pub async fn kill(&mut self, seat: usize) -> anyhow::Result<()> {
         let child = self.0.get_mut(seat).and_then(Option::take);
         Ok(child.context("no process to kill on this seat")?.kill().await?)
+    }
+
+    /// SIGSTOP: it does nothing until [`resume`](Self::resume), and loses nothing.
+    ///
+    /// # Errors
+    /// When nothing runs on the seat.
+    pub fn pause(&self, seat: usize) -> anyhow::Result<()> {
+        self.signal(seat, Signal::STOP)
+    }
+
+    /// SIGCONT.
+    ///
+    /// # Errors
+    /// As [`pause`](Self::pause).
+    pub fn resume(&self, seat: usize) -> anyhow::Result<()> {
+        self.signal(seat, Signal::CONT)
+    }
+
+    fn signal(&self, seat: usize, signal: Signal) -> anyhow::Result<()> {
+        let child = self.0.get(seat).and_then(Option::as_ref);
+        let id = child.and_then(Child::id).map(i32::try_from).transpose()?.and_then(Pid::from_raw);
+        Ok(kill_process(id.context("no process to signal on this seat")?, signal)?)
     }
 
     /// Ends all of them.

@@ -86,6 +86,15 @@ pub struct CaughtUp {
     pub level: Duration,
 }
 
+/// A node that stands still, and what is said to it when it goes on.
+pub struct Paused(usize, Option<Talk>);
+
+impl fmt::Debug for Paused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Paused").field(&self.0).finish()
+    }
+}
+
 /// A cluster of node processes. They end with it.
 pub struct Sixbells {
     setup: Setup,
@@ -147,6 +156,25 @@ impl Sixbells {
     pub async fn kill(&mut self, seat: usize) -> anyhow::Result<()> {
         self.processes.kill(seat).await?;
         self.talks[seat] = None;
+        Ok(())
+    }
+
+    /// Stops the node of a seat, which says nothing until it goes on: as a machine whose disk or hypervisor hangs.
+    ///
+    /// # Errors
+    /// When nothing runs there.
+    pub fn pause(&mut self, seat: usize) -> anyhow::Result<Paused> {
+        self.processes.pause(seat)?;
+        Ok(Paused(seat, self.talks[seat].take()))
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Errors
+    /// When it was killed meanwhile.
+    pub fn resume(&mut self, Paused(seat, talk): Paused) -> anyhow::Result<()> {
+        self.processes.resume(seat)?;
+        self.talks[seat] = talk;
         Ok(())
     }
 
