@@ -17,12 +17,12 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    checksummed::Checksummed,
     codec::{self, CodecError},
     error::Error,
     machine::Machine,
     plant::{Bug, planted},
     proposal::{Origin, Proposal},
-    runtime::Turns,
     session::{Sessions, Verdict},
 };
 
@@ -60,30 +60,6 @@ impl Outcome {
 /// What to say to the author of a machine whose states differ after the same commands.
 pub(crate) const DIVERGED: &str = "apply must depend on the commands alone, and equal states must be \
                                    serialized alike";
-
-/// Bytes of a state that are hashed at once.
-const HASHED_BYTES: usize = 1 << 16;
-
-/// Keeps nothing of what is written but its checksum and length.
-#[derive(Default)]
-struct Hashing {
-    crc: crc32fast::Hasher,
-    bytes: u64,
-    turns: Turns,
-}
-
-impl io::Write for Hashing {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.crc.update(bytes);
-        self.bytes += bytes.len() as u64;
-        self.turns.worked(bytes.len());
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
 
 /// A machine with its sessions.
 #[derive(Debug)]
@@ -163,10 +139,10 @@ impl Applier {
 
     /// A number that is the same for equal states, if they are written alike. Slow, as `save` is.
     pub(crate) fn hash(&self) -> io::Result<u64> {
-        let mut out = io::BufWriter::with_capacity(HASHED_BYTES, Hashing::default());
+        let mut out = Checksummed::buffered(io::sink());
         self.save(&mut out)?;
-        let out = out.into_inner().map_err(io::IntoInnerError::into_error)?;
-        Ok(out.bytes << 32 | u64::from(out.crc.finalize()))
+        let (_, bytes, crc) = Checksummed::finish(out)?;
+        Ok(bytes << 32 | u64::from(crc))
     }
 
     /// Replaces the state with one that [`Applier::save`] wrote. On error the state is unchanged.
@@ -190,11 +166,7 @@ impl Applier {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        machine::Typed,
-        runtime::{TURN_BYTES, TURNS},
-        sum::Sum,
-    };
+    use crate::{machine::Typed, sum::Sum};
 
     fn add(session: u64, sequence: u64, n: u64) -> Proposal {
         let origin = Origin::Session { session, sequence, floor: 0 };
@@ -203,22 +175,6 @@ mod tests {
 
     fn response(n: u64) -> Outcome {
         Outcome::Response(codec::encode(&n).into())
-    }
-
-    #[test]
-    fn others_have_their_turn_while_a_state_is_hashed() {
-        let mut applier = Applier::new(Typed::<Sum>::boxed());
-        let open = Proposal::new(0, Origin::Open { sessions_max: 100_000 }, &[]);
-        for index in 0..20_000 {
-            applier.apply(index, &open).unwrap();
-        }
-        let mut state = Vec::new();
-        applier.save(&mut state).unwrap();
-        let (before, hash) = (TURNS.get(), applier.hash().unwrap());
-        assert!(state.len() > 4 * TURN_BYTES);
-        assert_eq!(TURNS.get() - before, state.len() / TURN_BYTES);
-        let expected = (state.len() as u64) << 32 | u64::from(crc32fast::hash(&state));
-        assert_eq!(hash, expected, "however it is cut");
     }
 
     /// A payment is charged, the reply is lost, the node restarts from a snapshot, and the client

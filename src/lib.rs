@@ -53,6 +53,7 @@ mod applier;
 mod ascending;
 mod batch;
 mod builder;
+mod checksummed;
 mod client;
 mod codec;
 mod config;

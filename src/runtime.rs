@@ -35,9 +35,6 @@ use crate::error::StartError;
 #[cfg(target_os = "linux")]
 const NICE: i32 = 10;
 
-/// Bytes of a state that take a few hundred microseconds to save or to hash.
-pub(crate) const TURN_BYTES: usize = 1 << 16;
-
 /// The shortest sleep there is; the kernel makes some 60 microseconds of it.
 const TURN: Duration = Duration::from_micros(1);
 
@@ -66,8 +63,8 @@ pub trait Runtime:
         work: impl FnOnce() -> T + Send + 'static,
     ) -> impl Future<Output = io::Result<T>> + Send;
 
-    /// The same for work that takes the processor for long and that no request waits for: hashing a state,
-    /// writing it down, or loading one that was sent. Where others want the processor, they have it first.
+    /// The same for work that takes the processor for long and that no request waits for: hashing a state, or
+    /// writing it down. Where others want the processor, they have it first.
     fn aside<T: Send + 'static>(
         work: impl FnOnce() -> T + Send + 'static,
     ) -> impl Future<Output = io::Result<T>> + Send {
@@ -112,34 +109,23 @@ impl Runtime for TokioRuntime {
     }
 }
 
-/// Lets others have the processor now and then, in work that takes long and that no request waits for.
+/// Lets others have the processor: for work that takes long and that no request waits for. Of the real world, in a
+/// simulation as well.
 ///
-/// By itself a thread keeps it for some milliseconds, however nice it is: the kernel's own worker, without which
-/// no sync of this processor's is begun, waits as long, and a write waits for several syncs. To yield is not
-/// enough either, where a service has a control group of its own: its threads yield to each other alone.
-#[derive(Debug, Default)]
-pub(crate) struct Turns {
-    bytes: usize,
+/// By itself a thread keeps the processor for some milliseconds, however nice it is. The kernel's own worker,
+/// which begins a sync, waits as long, and one write waits for several syncs. To yield is not enough: where a
+/// service has a control group of its own, its threads yield to each other alone.
+#[expect(clippy::disallowed_methods, reason = "this is the door")]
+pub(crate) fn give_way() {
+    #[cfg(test)]
+    WAYS_GIVEN.set(WAYS_GIVEN.get() + 1);
+    thread::sleep(TURN);
 }
 
 #[cfg(test)]
 thread_local! {
-    /// How often others had their turn on this thread.
-    pub(crate) static TURNS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
-}
-
-impl Turns {
-    /// So many bytes were worked on.
-    #[expect(clippy::disallowed_methods, reason = "this is the door")]
-    pub(crate) fn worked(&mut self, bytes: usize) {
-        self.bytes += bytes;
-        if self.bytes >= TURN_BYTES {
-            self.bytes %= TURN_BYTES;
-            #[cfg(test)]
-            TURNS.set(TURNS.get() + 1);
-            thread::sleep(TURN);
-        }
-    }
+    /// How often this thread gave way.
+    pub(crate) static WAYS_GIVEN: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
 /// Runs a task nobody waits for: it ends by itself, or with the runtime.

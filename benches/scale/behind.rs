@@ -63,7 +63,7 @@ async fn one(
 
     let (leader, follower) = (ground.leader, ground.follower());
     let reached = ground.cluster.status(follower).await?.last_log_index;
-    let paused = ground.cluster.pause(follower)?;
+    let paused = ground.cluster.pause(follower).await?;
     let missed = ground.send(&writes(MANY, keys, Until::Requests(count)), "missed").await?;
     ground.print(&missed).await?;
     if limits.log_keep_entries.is_some() {

@@ -29,10 +29,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{Disk, DiskFile, LogId};
 use crate::{
+    checksummed::Checksummed,
     codec,
     error::Damage,
     plant::{Bug, planted},
-    runtime::Turns,
 };
 
 const MAGIC: &[u8; 4] = b"6BSN";
@@ -104,11 +104,7 @@ impl Snapshots {
         save: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> io::Result<SnapshotFile> {
         let temporary = format!("{TEMPORARY}built");
-        // Checksummed by the buffer: what a machine writes comes in small pieces.
-        let mut out = io::BufWriter::with_capacity(
-            BUFFER_BYTES,
-            Checksummed::new(Steady::new(self.disk.create(&temporary)?)),
-        );
+        let mut out = Checksummed::buffered(Steady::new(self.disk.create(&temporary)?));
         let encoded = codec::encode(&meta);
         let length = u32::try_from(encoded.len()).map_err(io::Error::other)?;
         out.write_all(MAGIC)?;
@@ -116,10 +112,9 @@ impl Snapshots {
         out.write_all(&length.to_le_bytes())?;
         out.write_all(&encoded)?;
         save(&mut out)?;
-        let out = out.into_inner().map_err(io::IntoInnerError::into_error)?;
-        let Checksummed { inner: mut file, crc, bytes } = out;
+        let (mut file, bytes, crc) = Checksummed::finish(out)?;
         file.write_all(&bytes.to_le_bytes())?;
-        file.write_all(&crc.finalize().to_le_bytes())?;
+        file.write_all(&crc.to_le_bytes())?;
         file.finish()?;
         let file = SnapshotFile {
             disk: self.disk.clone(),
@@ -163,12 +158,11 @@ impl Snapshots {
 struct Steady {
     file: Box<dyn DiskFile>,
     unsynced: usize,
-    turns: Turns,
 }
 
 impl Steady {
     fn new(file: Box<dyn DiskFile>) -> Self {
-        Self { file, unsynced: 0, turns: Turns::default() }
+        Self { file, unsynced: 0 }
     }
 
     /// All bytes are on disk on return: whoever takes the name next makes the log be purged.
@@ -182,7 +176,6 @@ impl Write for Steady {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.file.write(bytes)?;
         self.unsynced += written;
-        self.turns.worked(written);
         if self.unsynced >= STEP_BYTES {
             self.finish()?;
         }
@@ -353,32 +346,6 @@ fn read_meta(reader: &mut dyn super::DiskReader) -> io::Result<SnapshotMeta> {
 
 fn state_start(reader: &mut dyn super::DiskReader) -> io::Result<u64> {
     Ok(HEADER_BYTES + u64::from(read_header(reader)?))
-}
-
-/// Counts and checksums what passes through.
-struct Checksummed<W> {
-    inner: W,
-    crc: crc32fast::Hasher,
-    bytes: u64,
-}
-
-impl<W> Checksummed<W> {
-    fn new(inner: W) -> Self {
-        Self { inner, crc: crc32fast::Hasher::new(), bytes: 0 }
-    }
-}
-
-impl<W: Write> Write for Checksummed<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.inner.write(bytes)?;
-        self.crc.update(&bytes[..written]);
-        self.bytes += written as u64;
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
-    }
 }
 
 #[cfg(test)]

@@ -1,10 +1,7 @@
 //! Stories of snapshot files: cut, flipped, overtaken, unwanted.
 
 use super::*;
-use crate::{
-    runtime::{TURN_BYTES, TURNS},
-    storage::MemoryDisk,
-};
+use crate::storage::MemoryDisk;
 
 fn meta(index: u64) -> SnapshotMeta {
     let last = Some(LogId { term: 2, index });
@@ -172,15 +169,4 @@ fn a_large_file_is_made_durable_as_it_grows() {
     assert!(now < STEP_BYTES && most < STEP_BYTES + 300_000, "{now} and {most} bytes");
     steady.finish().unwrap();
     assert_eq!(file.0.lock().unwrap().0, 0);
-}
-
-/// A state of a million keys was hashed beside a load that left half of the processors idle, and the longest writes
-/// took 60 ms: the kernel's worker that begins a sync waited for its turn on the same processor.
-#[test]
-fn others_have_their_turn_while_a_snapshot_is_written() {
-    let (snapshots, _) = Snapshots::open(Arc::new(MemoryDisk::default())).unwrap();
-    let before = TURNS.get();
-    let save = |out: &mut dyn Write| (0..1024).try_for_each(|_| out.write_all(&[7; 1024]));
-    snapshots.build(meta(1), save).unwrap();
-    assert_eq!(TURNS.get() - before, (1 << 20) / TURN_BYTES);
 }

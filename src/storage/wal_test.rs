@@ -62,9 +62,8 @@ fn a_rolling_log_has_few_files() {
     assert_eq!(found, (1881..2000).map(|index| record(1, index, 1024)).collect::<Vec<_>>());
 }
 
-/// A power cut kept the first sectors of a file and not the last ones of the file before it, for one large group had
-/// gone from one to the other and nothing was synced but its end. So each file says first that all before it is
-/// durable, and is right.
+/// Otherwise a power cut could keep the first sectors of a file and not the last ones of the file before it, when one
+/// large group goes over from one to the other. So each file says first that all before it is durable.
 #[test]
 fn a_file_is_durable_before_the_next_one_begins() {
     let dir = tempfile::tempdir().unwrap();

@@ -355,7 +355,7 @@ impl<R: Runtime> RaftStateMachine<Types<R>> for StateMachineStore<R> {
     ) -> Result<(), io::Error> {
         let snapshots = self.snapshots.clone();
         let mut next = self.state.capture()?;
-        let (file, next) = R::aside(move || {
+        let (file, next) = R::blocking(move || {
             // Loaded before it takes the old one's place: were it unreadable, the node could still go
             // back. Durable under its name before this returns: openraft purges the log next.
             next.load(&file)?;

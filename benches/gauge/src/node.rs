@@ -11,6 +11,7 @@ use std::{path::PathBuf, time::Duration};
 
 use anyhow::Context;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use rustix::process::{Signal, set_parent_process_death_signal};
 use sixbells::{Error, EventualNode, LogEngine, Mode, Node};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
@@ -62,6 +63,8 @@ enum Running {
 /// # Errors
 /// When it cannot start.
 pub async fn serve(line: &str) -> anyhow::Result<()> {
+    // A node that is stopped cannot notice that the bench is gone: the kernel ends it then.
+    set_parent_process_death_signal(Some(Signal::KILL))?;
     let spec = Spec::parse(line)?;
     let metrics = PrometheusBuilder::new().install_recorder()?;
     let samples = metrics.clone();

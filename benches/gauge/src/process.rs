@@ -87,7 +87,7 @@ impl Processes {
     /// # Errors
     /// When nothing runs on the seat.
     pub fn pause(&self, seat: usize) -> anyhow::Result<()> {
-        self.signal(seat, Signal::STOP)
+        self.send(seat, Signal::STOP)
     }
 
     /// SIGCONT.
@@ -95,13 +95,12 @@ impl Processes {
     /// # Errors
     /// As [`pause`](Self::pause).
     pub fn resume(&self, seat: usize) -> anyhow::Result<()> {
-        self.signal(seat, Signal::CONT)
+        self.send(seat, Signal::CONT)
     }
 
-    fn signal(&self, seat: usize, signal: Signal) -> anyhow::Result<()> {
-        let child = self.0.get(seat).and_then(Option::as_ref);
-        let id = child.and_then(Child::id).map(i32::try_from).transpose()?.and_then(Pid::from_raw);
-        Ok(kill_process(id.context("no process to signal on this seat")?, signal)?)
+    fn send(&self, seat: usize, signal: Signal) -> anyhow::Result<()> {
+        let pid = Pid::from_raw(self.pid(seat)?.try_into()?).context("no process has this id")?;
+        Ok(kill_process(pid, signal)?)
     }
 
     /// Ends all of them.

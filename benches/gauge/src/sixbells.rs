@@ -86,12 +86,16 @@ pub struct CaughtUp {
     pub level: Duration,
 }
 
-/// A node that stands still, and what is said to it when it goes on.
-pub struct Paused(usize, Option<Talk>);
+/// A node that stands still.
+#[must_use = "it goes on when it is given to `resume`"]
+pub struct Paused {
+    seat: usize,
+    talk: Talk,
+}
 
 impl fmt::Debug for Paused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Paused").field(&self.0).finish()
+        f.debug_struct("Paused").field("seat", &self.seat).finish_non_exhaustive()
     }
 }
 
@@ -101,6 +105,8 @@ pub struct Sixbells {
     addrs: Vec<String>,
     processes: Processes,
     talks: Vec<Option<Talk>>,
+    /// Those of a node that cannot be asked now.
+    syncs_of_paused: u64,
     spawned: Instant,
     /// Last, so that the disks go after those who write to them.
     dir: TempDir,
@@ -120,7 +126,8 @@ impl Sixbells {
     pub fn start(setup: Setup) -> anyhow::Result<Self> {
         let (addrs, dir) = (ports(setup.nodes)?, store()?);
         let (processes, talks) = (Processes::default(), Vec::new());
-        let mut cluster = Self { setup, addrs, processes, talks, spawned: Instant::now(), dir };
+        let (syncs_of_paused, spawned) = (0, Instant::now());
+        let mut cluster = Self { setup, addrs, processes, talks, syncs_of_paused, spawned, dir };
         cluster.talks.resize_with(setup.nodes, || None);
         for seat in 0..setup.nodes {
             cluster.restart(seat)?;
@@ -163,18 +170,21 @@ impl Sixbells {
     ///
     /// # Errors
     /// When nothing runs there.
-    pub fn pause(&mut self, seat: usize) -> anyhow::Result<Paused> {
+    pub async fn pause(&mut self, seat: usize) -> anyhow::Result<Paused> {
+        self.syncs_of_paused = self.talk(seat)?.ask("syncs").await?.parse()?;
         self.processes.pause(seat)?;
-        Ok(Paused(seat, self.talks[seat].take()))
+        let talk = self.talks[seat].take().context("it has just answered")?;
+        Ok(Paused { seat, talk })
     }
 
     /// Lets it go on.
     ///
     /// # Errors
     /// When it was killed meanwhile.
-    pub fn resume(&mut self, Paused(seat, talk): Paused) -> anyhow::Result<()> {
+    pub fn resume(&mut self, Paused { seat, talk }: Paused) -> anyhow::Result<()> {
         self.processes.resume(seat)?;
-        self.talks[seat] = talk;
+        self.syncs_of_paused = 0;
+        self.talks[seat] = Some(talk);
         Ok(())
     }
 
@@ -368,7 +378,7 @@ impl System for Sixbells {
     }
 
     async fn syncs(&mut self) -> anyhow::Result<Option<u64>> {
-        let mut total = 0;
+        let mut total = self.syncs_of_paused;
         for talk in self.talks.iter_mut().flatten() {
             total += talk.ask("syncs").await?.parse::<u64>()?;
         }
