@@ -97,8 +97,9 @@ pub struct Config {
     pub log_keep_entries: u64,
 
     /// Entries and bytes in one batch to a follower. Default 4,096 entries, 1 MiB. A single entry may
-    /// be larger. Larger batches bring a follower that is far behind no sooner, and hold up others while they are
-    /// read and sent.
+    /// be larger. Up to twice as many bytes are under way to a follower, so a long round trip under heavy load
+    /// wants larger batches; smaller ones hold up others less while a follower that is far behind catches up, most
+    /// of all where nodes share a disk.
     pub append_entries_max: u64,
 
     /// See [`append_entries_max`](Self::append_entries_max).

@@ -20,7 +20,7 @@
 //! Does not: know how or where an engine writes, nor write or sync for a committed position alone.
 
 use std::{
-    fmt, io,
+    fmt, io, mem,
     ops::Range,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
@@ -76,7 +76,7 @@ pub(super) struct GroupCommit<E: Engine> {
 
 struct Shared {
     queue: Mutex<Queue>,
-    /// Told when a group is due, or the store closes.
+    /// Told when a group is due and the writer thread waits for one, or the store closes.
     work: Condvar,
     /// Told when the queue has been taken.
     room: Condvar,
@@ -89,6 +89,8 @@ struct Queue {
     closing: bool,
     /// Callers that wait for room: to tell nobody costs as much as to tell somebody.
     waiting: usize,
+    /// Whether the writer thread waits for work, and has not been told of any.
+    idle: bool,
 }
 
 /// An error that can be given out many times.
@@ -109,7 +111,7 @@ impl<E: Engine> GroupCommit<E> {
     /// Starts the writer thread.
     pub(super) fn start(Opened { engine, state, first }: Opened<E>) -> io::Result<Self> {
         let front = Front::new(state, first);
-        let queue = Queue { front, failed: None, closing: false, waiting: 0 };
+        let queue = Queue { front, failed: None, closing: false, waiting: 0, idle: false };
         let (work, room) = (Condvar::new(), Condvar::new());
         let shared = Arc::new(Shared { queue: Mutex::new(queue), work, room });
         let engine = Arc::new(engine);
@@ -135,9 +137,9 @@ impl<E: Engine> GroupCommit<E> {
             return;
         }
         queue.front.push(op, done);
-        let due = queue.front.is_due(false);
+        let tell = queue.front.is_due(false) && mem::take(&mut queue.idle);
         drop(queue);
-        if due {
+        if tell {
             self.shared.work.notify_one();
         }
     }
@@ -248,7 +250,9 @@ impl Shared {
             if closing {
                 return None;
             }
+            queue.idle = true;
             queue = self.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            queue.idle = false;
         }
     }
 

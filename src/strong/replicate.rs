@@ -30,7 +30,7 @@ use std::{
 
 use futures_util::{FutureExt, StreamExt, stream::FuturesOrdered};
 use openraft::{
-    EntryPayload,
+    EntryPayload, Instant as _,
     alias::LogIdOf,
     errors::RPCError,
     raft::{AppendEntriesRequest, AppendEntriesResponse, StreamAppendResult},
@@ -64,7 +64,13 @@ struct Sent<R: Runtime> {
 /// A request without entries that waits for company, and the end of its wait.
 struct Held<R: Runtime> {
     request: Request<R>,
-    wait: Pin<Box<R::Sleep>>,
+    until: R::Instant,
+}
+
+/// Goes off at that instant.
+struct Timer<R: Runtime> {
+    at: R::Instant,
+    sleep: Pin<Box<R::Sleep>>,
 }
 
 /// See the module.
@@ -74,6 +80,9 @@ pub(super) struct Stream<'a, R: Runtime, S> {
     input: Option<S>,
     held: Option<Held<R>>,
     commit_wait: Duration,
+    /// Goes off when what is held, or was, has waited. Nearly every wait ends before that: a timer for each would be
+    /// set and unset with every batch. So it may go off for nothing.
+    timer: Option<Timer<R>>,
     under_way: FuturesOrdered<BoxFuture<'a, Sent<R>>>,
     /// The last entry of each of them, and whether the next request has none.
     followed: VecDeque<(Option<LogIdOf<Types<R>>>, bool)>,
@@ -87,6 +96,7 @@ impl<'a, R: Runtime, S> Stream<'a, R, S> {
             input: Some(input),
             held: None,
             commit_wait: COMMIT_WAIT,
+            timer: None,
             under_way: FuturesOrdered::new(),
             followed: VecDeque::new(),
             bytes_under_way: 0,
@@ -110,9 +120,9 @@ impl<'a, R: Runtime, S> Stream<'a, R, S> {
                 return self.send(request);
             }
         }
-        let wait = earlier.map(|held| held.wait);
-        let wait = wait.unwrap_or_else(|| Box::pin(R::sleep(self.commit_wait)));
-        self.held = Some(Held { request, wait });
+        let until = earlier.map(|held| held.until);
+        let until = until.unwrap_or_else(|| R::Instant::now() + self.commit_wait);
+        self.held = Some(Held { request, until });
     }
 
     fn send(&mut self, request: Request<R>) {
@@ -135,6 +145,20 @@ impl<'a, R: Runtime, S> Stream<'a, R, S> {
     fn release(&mut self) {
         if let Some(Held { request, .. }) = self.held.take() {
             self.send(request);
+        }
+    }
+
+    /// Waits with the timer that is set, and once more if it was set for less. No wait ends before an earlier one.
+    fn poll_wait(&mut self, until: R::Instant, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let set = || Timer { at: until, sleep: Box::pin(R::sleep_until(until)) };
+            let timer = self.timer.get_or_insert_with(set);
+            ready!(timer.sleep.poll_unpin(cx));
+            let waited = timer.at >= until;
+            self.timer = None;
+            if waited {
+                return Poll::Ready(());
+            }
         }
     }
 
@@ -188,8 +212,8 @@ where
                 }
                 continue;
             }
-            match &mut this.held {
-                Some(held) => ready!(held.wait.poll_unpin(cx)),
+            match this.held {
+                Some(Held { until, .. }) => ready!(this.poll_wait(until, cx)),
                 None if this.input.is_none() && this.under_way.is_empty() => {
                     return Poll::Ready(None);
                 }

@@ -192,6 +192,24 @@ async fn news_of_a_commit_waits_for_entries_but_not_for_long() {
     assert_eq!(bench.outcomes.recv().await, Some(Err("the end".into())));
 }
 
+/// There is one timer for all that waits in turn; one that was set for what has long made way must not cut a later
+/// wait short.
+#[tokio::test(start_paused = true)]
+async fn each_news_has_a_wait_of_its_own() {
+    let mut bench = bench().await;
+    bench.requests.send(request(1, 0)).unwrap();
+    TokioRuntime::sleep(WAIT / 2).await;
+    bench.requests.send(request(1, 1)).unwrap();
+    settle().await;
+    bench.door.answer(0, AppendEntriesResponse::Success);
+    assert_eq!(bench.outcomes.recv().await, Some(Ok(2)));
+    bench.requests.send(request(2, 0)).unwrap();
+    TokioRuntime::sleep(WAIT * 3 / 4).await;
+    assert_eq!(bench.door.under_way(), [], "the first wait would be over");
+    TokioRuntime::sleep(WAIT / 2).await;
+    assert_eq!(bench.door.under_way(), [2]);
+}
+
 /// openraft takes a reply to be as young as the newest request that it has handed out and that says no more. Was
 /// that one held back, a leader that slept through an election would wake up, find an old reply, and answer a
 /// read in the belief that it still leads.
