@@ -231,6 +231,24 @@ mod tests {
         assert_eq!(dir.path().read_dir().unwrap().count(), 1);
     }
 
+    /// A follower that is far behind has the whole log read. What is read beside it stands in the way of a sync.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn no_more_is_read_than_is_asked_for() {
+        const ASKED: usize = 64 << 10;
+        let from_disk = || -> u64 {
+            let counts = fs::read_to_string("/proc/thread-self/io").unwrap();
+            let count = counts.lines().find_map(|line| line.strip_prefix("read_bytes: "));
+            count.unwrap().parse().unwrap()
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let file = open(&make(dir.path(), 1, 4 << 20).unwrap().path).unwrap();
+        let before = from_disk();
+        file.read_exact_at(&mut [7; ASKED], 0).unwrap();
+        let read = from_disk() - before;
+        assert!(read <= ASKED as u64, "{read} bytes");
+    }
+
     /// There was no room, then there is.
     #[test]
     fn a_failure_does_not_end_the_keeper() {
