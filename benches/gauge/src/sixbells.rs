@@ -135,11 +135,6 @@ impl Sixbells {
         Ok(cluster)
     }
 
-    /// When the first process was spawned.
-    pub fn spawned(&self) -> Instant {
-        self.spawned
-    }
-
     /// Hands the leadership over to the node of another seat; returns once it leads.
     ///
     /// # Errors
@@ -361,6 +356,10 @@ impl System for Sixbells {
 
     fn name(&self) -> String {
         format!("sixbells {}", self.setup)
+    }
+
+    fn spawned(&self) -> Instant {
+        self.spawned
     }
 
     /// In strong mode a client finds the leader. In eventual mode it stays where it is, so the number

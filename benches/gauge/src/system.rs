@@ -6,6 +6,8 @@
 //!
 //! Does not: retry. What a system's client retries by itself is part of that system.
 
+use tokio::time::Instant;
+
 use crate::process::{Processes, Used};
 
 /// Clients share a few connections, as the tasks of a service do.
@@ -30,6 +32,9 @@ pub trait System {
 
     /// How tables and plots call it.
     fn name(&self) -> String;
+
+    /// When the first of its processes was spawned.
+    fn spawned(&self) -> Instant;
 
     /// A new connection. The number spreads connections over nodes where the system wants that.
     fn connect(

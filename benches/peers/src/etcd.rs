@@ -80,11 +80,6 @@ impl Etcd {
         Ok(cluster)
     }
 
-    /// When the first process was spawned.
-    pub(crate) fn spawned(&self) -> Instant {
-        self.spawned
-    }
-
     /// Finds out where the load is to go.
     pub(crate) async fn aim(&mut self) -> anyhow::Result<()> {
         let leader = self.leader().await?;
@@ -113,6 +108,10 @@ impl System for Etcd {
 
     fn name(&self) -> String {
         "etcd".into()
+    }
+
+    fn spawned(&self) -> Instant {
+        self.spawned
     }
 
     async fn connect(&self, number: usize) -> anyhow::Result<Client> {

@@ -131,11 +131,6 @@ impl Hiqlite {
         Ok(cluster)
     }
 
-    /// When the first process was spawned.
-    pub(crate) fn spawned(&self) -> Instant {
-        self.spawned
-    }
-
     /// The client of this number, made when it is first asked for. The first one makes the table.
     async fn client(&self, number: usize) -> anyhow::Result<Client> {
         let mut clients = self.clients.lock().await;
@@ -202,6 +197,10 @@ impl System for Hiqlite {
 
     fn name(&self) -> String {
         "hiqlite".into()
+    }
+
+    fn spawned(&self) -> Instant {
+        self.spawned
     }
 
     async fn connect(&self, number: usize) -> anyhow::Result<Remote> {

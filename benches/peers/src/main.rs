@@ -33,8 +33,8 @@ use std::{path::PathBuf, time::Duration};
 use clap::Parser;
 use sixbells::{LogEngine, Mode};
 use sixbells_gauge::{
-    Keys, Limits, Plan, Row, Setup, Sixbells, System, Until, Verb, bare, failover, first_write,
-    measure, preload, serve, unless_told,
+    Keys, Limits, Plan, Row, Setup, Sixbells, Spread, System, Until, Verb, bare, failover,
+    first_write, measure, preload, serve, unless_told,
 };
 use tokio::time::Instant;
 
@@ -65,6 +65,9 @@ struct Arguments {
     /// How often each leader is killed, over all rounds. Default 20, and 2 with `--quick`.
     #[arg(long)]
     kills: Option<usize>,
+    /// How often each system is started on empty disks, over all rounds. Default 20, and 2 with `--quick`.
+    #[arg(long)]
+    starts: Option<usize>,
     /// Clients beside 1 and 256.
     #[arg(long, value_delimiter = ',')]
     clients: Vec<u16>,
@@ -95,6 +98,11 @@ impl Arguments {
     fn kills_a_round(&self) -> usize {
         let kills = self.kills.unwrap_or(if self.quick { 2 } else { 20 });
         kills.max(1).div_ceil(self.rounds())
+    }
+
+    fn starts_a_round(&self) -> usize {
+        let starts = self.starts.unwrap_or(if self.quick { 2 } else { 20 });
+        starts.max(1).div_ceil(self.rounds())
     }
 
     fn row_time(&self) -> Duration {
@@ -137,16 +145,14 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     );
     println!("{}", Row::header());
     let time = arguments.row_time();
+    let etcd = || Etcd::start(arguments.spread);
     println!("{}", tokio::task::spawn_blocking(move || bare(time)).await??);
     let mut comparison = Comparison::default();
     for round in 1..=arguments.rounds() {
         println!("\nround {round}: sixbells");
-        let (mut ours, spawned) = sixbells()?;
-        turn(&mut ours, spawned, arguments, &mut comparison.sixbells).await?;
+        turn(sixbells, arguments, &mut comparison.sixbells).await?;
         println!("round {round}: etcd");
-        let mut theirs = Etcd::start(arguments.spread)?;
-        let spawned = theirs.spawned();
-        turn(&mut theirs, spawned, arguments, &mut comparison.etcd).await?;
+        turn(etcd, arguments, &mut comparison.etcd).await?;
         #[cfg(feature = "hiqlite")]
         {
             println!("round {round}: hiqlite");
@@ -154,9 +160,9 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         }
     }
     if arguments.memory {
-        let (mut ours, _) = sixbells()?;
+        let mut ours = sixbells()?;
         comparison.sixbells.resident_mib = Some(fill(&mut ours, arguments).await?);
-        let mut theirs = Etcd::start(arguments.spread)?;
+        let mut theirs = etcd()?;
         comparison.etcd.resident_mib = Some(fill(&mut theirs, arguments).await?);
         #[cfg(feature = "hiqlite")]
         hiqlite::apart(async {
@@ -184,23 +190,20 @@ fn how_to_install() -> &'static str {
     }
 }
 
-fn sixbells() -> anyhow::Result<(Sixbells, Instant)> {
+fn sixbells() -> anyhow::Result<Sixbells> {
     let (mode, engine, limits) = (Mode::Strong, LogEngine::Wal, Limits::default());
-    let setup = Setup { nodes: 3, mode, engine, limits };
-    let cluster = Sixbells::start(setup)?;
-    let spawned = cluster.spawned();
-    Ok((cluster, spawned))
+    Sixbells::start(Setup { nodes: 3, mode, engine, limits })
 }
 
 /// All that is measured of one system in one round. Nothing of it runs afterwards.
 async fn turn<S: System>(
-    system: &mut S,
-    spawned: Instant,
+    start: impl Fn() -> anyhow::Result<S>,
     arguments: &Arguments,
     side: &mut Side,
 ) -> anyhow::Result<()> {
-    loads(system, spawned, arguments, side).await?;
-    let spread = failover(system, arguments.kills_a_round()).await?;
+    let mut system = first_writes(start, arguments, side).await?;
+    loads(&mut system, arguments, side).await?;
+    let spread = failover(&mut system, arguments.kills_a_round()).await?;
     println!("failover: {spread}");
     side.failovers.extend(spread.times());
     system.processes().end().await
@@ -210,9 +213,8 @@ async fn turn<S: System>(
 /// table, and does not end the run. After a kill it may not come back in time, so there may be fewer kills.
 #[cfg(feature = "hiqlite")]
 async fn hiqlite_turn(arguments: &Arguments, side: &mut Side) -> anyhow::Result<()> {
-    let mut system = Hiqlite::start()?;
-    let spawned = system.spawned();
-    if let Err(error) = loads(&mut system, spawned, arguments, side).await {
+    let mut system = first_writes(Hiqlite::start, arguments, side).await?;
+    if let Err(error) = loads(&mut system, arguments, side).await {
         println!("given up: {error:#}");
         return system.processes().end().await;
     }
@@ -231,14 +233,32 @@ async fn hiqlite_turn(arguments: &Arguments, side: &mut Side) -> anyhow::Result<
     system.processes().end().await
 }
 
-/// From the spawn to the first write, and the rows.
+/// From the spawn to the first write, several times, for who is elected first is a draw. The last one that
+/// was started is for what follows.
+async fn first_writes<S: System>(
+    start: impl Fn() -> anyhow::Result<S>,
+    arguments: &Arguments,
+    side: &mut Side,
+) -> anyhow::Result<S> {
+    let mut times = Vec::new();
+    loop {
+        let mut system = start()?;
+        times.push(first_write(&system.connect_any().await?, system.spawned()).await?);
+        if times.len() == arguments.starts_a_round() {
+            println!("spawn to first write: {}", Spread::of(times.clone())?);
+            side.starts.extend(times);
+            return Ok(system);
+        }
+        system.processes().end().await?;
+    }
+}
+
+/// The rows.
 async fn loads<S: System>(
     system: &mut S,
-    spawned: Instant,
     arguments: &Arguments,
     side: &mut Side,
 ) -> anyhow::Result<()> {
-    side.starts.push(first_write(&system.connect_any().await?, spawned).await?);
     system.level().await?;
     let mut plan = Plan {
         verb: Verb::Write,
