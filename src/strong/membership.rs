@@ -38,6 +38,9 @@ use crate::{
 /// How often to ask while waiting for another node.
 const POLL: Duration = Duration::from_millis(50);
 
+/// How soon at first: initial members that are started together are all there within moments.
+const POLL_MIN: Duration = Duration::from_millis(5);
+
 impl<R: Runtime> Strong<R> {
     /// Forms the cluster, if it falls to this node and none was formed before. Returns once there is
     /// nothing left to do for it.
@@ -46,7 +49,7 @@ impl<R: Runtime> Strong<R> {
         if peers.keys().next() != Some(&me) {
             return Ok(());
         }
-        let mut members = BTreeMap::new();
+        let (mut members, mut poll) = (BTreeMap::new(), POLL_MIN);
         while !self.closing.load(Ordering::Relaxed) && !self.is_initialized().await? {
             for (node, addr) in peers.iter().filter(|(node, _)| **node != me) {
                 if members.contains_key(node) {
@@ -69,7 +72,8 @@ impl<R: Runtime> Strong<R> {
                 let formed = self.raft.initialize(members.clone()).await;
                 return formed.map_err(|e| Error::Refused(e.to_string()));
             }
-            R::sleep(POLL).await;
+            R::sleep(poll).await;
+            poll = POLL.min(poll * 2);
         }
         Ok(())
     }
