@@ -6,10 +6,18 @@
 //! - A vote is durable before `save_vote` returns; an append is acknowledged to openraft after its
 //!   sync; truncation and purging are durable before they return.
 //! - Reads that need the disk run where they do not hold up other tasks.
+//! - What a member is to be sent that is no longer in memory comes in batches of at most
+//!   [`LITTLE_BYTES`].
 //!
 //! Does not: cache, group or sync. The store does.
 
-use std::{fmt::Debug, io, marker::PhantomData, ops::Bound, ops::RangeBounds, sync::Arc};
+use std::{
+    fmt::Debug,
+    io,
+    marker::PhantomData,
+    ops::{Bound, Range, RangeBounds},
+    sync::Arc,
+};
 
 use openraft::{
     LogState, OptionalSend, RaftLogReader,
@@ -18,7 +26,10 @@ use openraft::{
 };
 use tokio::sync::oneshot;
 
-use super::types::{Types, from_raft, to_entry, to_raft, to_record, vote_from_raft, vote_to_raft};
+use super::{
+    replicate::LITTLE_BYTES,
+    types::{Types, from_raft, to_entry, to_raft, to_record, vote_from_raft, vote_to_raft},
+};
 use crate::{
     plant::{Bug, planted},
     runtime::Runtime,
@@ -47,12 +58,17 @@ impl<R: Runtime> Log<R> {
         Self { store, append_bytes_max, runtime: PhantomData }
     }
 
-    async fn read(&self, from: u64, to: u64, bytes: u64) -> io::Result<Vec<EntryOf<Types<R>>>> {
-        let records = match self.store.read_recent(from..to, bytes) {
+    /// From memory up to `bytes`, or else from the disk up to `old_bytes`.
+    async fn read(
+        &self,
+        range: Range<u64>,
+        (bytes, old_bytes): (u64, u64),
+    ) -> io::Result<Vec<EntryOf<Types<R>>>> {
+        let records = match self.store.read_recent(range.clone(), bytes) {
             Some(records) => records,
             None => {
                 let store = self.store.clone();
-                R::blocking(move || store.read(from..to, bytes)).await??
+                R::blocking(move || store.read(range, old_bytes)).await??
             }
         };
         records.into_iter().map(to_entry::<R>).collect()
@@ -81,7 +97,7 @@ impl<R: Runtime> RaftLogReader<Types<R>> for Log<R> {
             Bound::Excluded(index) => *index,
             Bound::Unbounded => u64::MAX,
         };
-        self.read(from, to.max(from), u64::MAX).await
+        self.read(from..to.max(from), (u64::MAX, u64::MAX)).await
     }
 
     async fn limited_get_log_entries(
@@ -89,7 +105,8 @@ impl<R: Runtime> RaftLogReader<Types<R>> for Log<R> {
         start: u64,
         end: u64,
     ) -> Result<Vec<EntryOf<Types<R>>>, io::Error> {
-        self.read(start, end, self.append_bytes_max).await
+        let bytes = self.append_bytes_max;
+        self.read(start..end, (bytes, bytes.min(LITTLE_BYTES))).await
     }
 
     async fn read_vote(&mut self) -> Result<Option<VoteOf<Types<R>>>, io::Error> {
@@ -155,5 +172,42 @@ impl<R: Runtime> RaftLogStorage<Types<R>> for Log<R> {
     async fn purge(&mut self, upto: LogIdOf<Types<R>>) -> Result<(), io::Error> {
         let upto = from_raft::<R>(&upto);
         durable(|done| self.store.purge(upto, done)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use openraft::EntryPayload;
+
+    use super::*;
+    use crate::{
+        batch::Batch,
+        proposal::{Origin, Proposal},
+        runtime::TokioRuntime,
+        storage::{LogEngine, LogId, open_log},
+    };
+
+    /// What a member asks for that keeps up is in memory, and comes at once. For one that is far behind, a mebibyte
+    /// is a mebibyte that all who share its disk wait for.
+    #[tokio::test]
+    async fn old_entries_come_in_short_batches() {
+        const BYTES: usize = 24 << 10;
+        let dir = tempfile::tempdir().unwrap();
+        let store = open_log(LogEngine::Wal, dir.path()).unwrap();
+        let origin = || Origin::Session { session: 1, sequence: 1, floor: 0 };
+        let records = (0..1_000).map(|index| {
+            let batch = Batch::of(&[&Proposal::new(1, origin(), &vec![0; BYTES])]);
+            let log_id = to_raft::<TokioRuntime>(LogId { term: 1, index });
+            to_record::<TokioRuntime>(openraft::Entry {
+                log_id,
+                payload: EntryPayload::Normal(batch),
+            })
+        });
+        durable(|done| store.append(records.collect(), done)).await.unwrap();
+        let mut log = Log::<TokioRuntime>::new(store, 1 << 20);
+        let mut count = async |from| log.limited_get_log_entries(from, 1_000).await.unwrap().len();
+        assert_eq!((count(0).await, count(100).await), (2, 2));
+        assert!(count(900).await > 10);
+        assert_eq!(log.try_get_log_entries(0..1_000).await.unwrap().len(), 1_000);
     }
 }

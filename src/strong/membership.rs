@@ -35,7 +35,7 @@ use crate::{
     transport::{Kind, Lane, Message, Peer},
 };
 
-/// How often to ask while waiting for another node.
+/// How soon to ask again at last, while waiting for another node.
 const POLL: Duration = Duration::from_millis(50);
 
 /// How soon at first: initial members that are started together are all there within moments.

@@ -4,6 +4,9 @@
 //!
 //! - Up to [`UNDER_WAY_MAX`] requests are under way, so that entries do not wait for the round trip of those
 //!   before them.
+//! - A member that is sent what is committed already is behind. As long as commits go on, nobody waits for it; but
+//!   whoever shares its disk or its processors waits while it writes that down, and that may be the leader. So it
+//!   is sent little at once, unless the way to it is so long that it would never get level.
 //! - A request without entries says only how far the log is committed. It waits [`COMMIT_WAIT`] for one with
 //!   entries, which says so too. Without that, every write would cost each member two messages. It does not
 //!   wait where the reply to the one before it may be what commits an entry.
@@ -46,6 +49,22 @@ use crate::{
 /// Requests to one member that are under way at once. What comes meanwhile becomes one.
 const UNDER_WAY_MAX: usize = 8;
 
+/// The same for a member that is behind, whose requests are shorter.
+const UNDER_WAY_BEHIND_MAX: usize = 32;
+
+/// No more is sent before a reply to a member that is behind; and the longest batch that is read from the disk.
+pub(super) const LITTLE_BYTES: u64 = 64 << 10;
+
+/// Requests during which nothing was committed: somebody may wait for the member that is behind, or nobody writes
+/// whom it could hold up.
+const STILL_MAX: u32 = 64;
+
+/// A long way, or a slow disk: no reply comes sooner. With little under way, that is at most 25 MB/s.
+const FAR: Duration = Duration::from_millis(5);
+
+/// Replies that say so, in a row.
+const FAR_REPLIES: u32 = 16;
+
 /// How much later than it could a member hears of a commit at most, when no entries follow.
 const COMMIT_WAIT: Duration = Duration::from_millis(1);
 
@@ -58,6 +77,8 @@ struct Sent<R: Runtime> {
     prev: Option<LogIdOf<Types<R>>>,
     last: Option<LogIdOf<Types<R>>>,
     bytes: u64,
+    /// How long the reply took, if its entries were committed already.
+    took: Option<Duration>,
     reply: Reply<R>,
 }
 
@@ -87,6 +108,35 @@ pub(super) struct Stream<'a, R: Runtime, S> {
     /// The last entry of each of them, and whether the next request has none.
     followed: VecDeque<(Option<LogIdOf<Types<R>>>, bool)>,
     bytes_under_way: u64,
+    behind: Behind<R>,
+}
+
+/// Whether a member is behind, and what that means.
+struct Behind<R: Runtime> {
+    /// The entries that were sent last were committed already.
+    is: bool,
+    committed: Option<LogIdOf<Types<R>>>,
+    /// Requests with entries since that has moved.
+    still: u32,
+    /// Replies in a row that took as long as a long way.
+    late: u32,
+}
+
+impl<R: Runtime> Behind<R> {
+    /// Of a request that is about to be sent and its last entry.
+    fn sends(&mut self, last: LogIdOf<Types<R>>, committed: Option<LogIdOf<Types<R>>>) {
+        self.is = Some(last) <= committed;
+        self.still = if committed == self.committed { self.still.saturating_add(1) } else { 0 };
+        self.committed = committed;
+    }
+
+    fn replied(&mut self, took: Duration) {
+        self.late = if took < FAR { 0 } else { self.late.saturating_add(1) };
+    }
+
+    fn has_time(&self) -> bool {
+        self.is && self.still < STILL_MAX && self.late < FAR_REPLIES
+    }
 }
 
 impl<'a, R: Runtime, S> Stream<'a, R, S> {
@@ -100,17 +150,21 @@ impl<'a, R: Runtime, S> Stream<'a, R, S> {
             under_way: FuturesOrdered::new(),
             followed: VecDeque::new(),
             bytes_under_way: 0,
+            behind: Behind { is: false, committed: None, still: 0, late: 0 },
         }
     }
 
     fn has_room(&self) -> bool {
-        self.under_way.len() < UNDER_WAY_MAX
-            && self.bytes_under_way < self.network.append_bytes_max()
+        let requests = if self.behind.is { UNDER_WAY_BEHIND_MAX } else { UNDER_WAY_MAX };
+        let bytes = self.network.append_bytes_max();
+        let bytes = if self.behind.has_time() { bytes.min(LITTLE_BYTES) } else { bytes };
+        self.under_way.len() < requests && self.bytes_under_way < bytes
     }
 
     fn take(&mut self, request: Request<R>) {
         let earlier = self.held.take();
-        if !request.entries.is_empty() {
+        if let Some(last) = request.entries.last() {
+            self.behind.sends(last.log_id, request.leader_commit);
             return self.send(request);
         }
         if let Some((last, by_none)) = self.followed.back_mut() {
@@ -136,8 +190,11 @@ impl<'a, R: Runtime, S> Stream<'a, R, S> {
         let prev = request.prev_log_id;
         let last = request.entries.last().map(|entry| entry.log_id).or(prev);
         self.followed.push_back((last, false));
+        let sent = (self.behind.is && bytes > 0).then(R::Instant::now);
         self.under_way.push_back(Box::pin(async move {
-            Sent { prev, last, bytes, reply: network.append(&request).await }
+            let reply = network.append(&request).await;
+            let took = sent.map(|sent| R::Instant::now() - sent);
+            Sent { prev, last, bytes, took, reply }
         }));
     }
 
@@ -169,8 +226,12 @@ impl<'a, R: Runtime, S> Stream<'a, R, S> {
     }
 
     /// What a reply says, unless the next one says it.
-    fn outcome(&mut self, Sent { prev, last, bytes, reply }: Sent<R>) -> Option<Outcome<R>> {
+    fn outcome(&mut self, sent: Sent<R>) -> Option<Outcome<R>> {
+        let Sent { prev, last, bytes, took, reply } = sent;
         self.bytes_under_way -= bytes;
+        if let Some(took) = took {
+            self.behind.replied(took);
+        }
         let next_has_none = self.followed.pop_front().is_some_and(|(_, by_none)| by_none);
         let passed_over = next_has_none && !planted(Bug::ReplyPassesForFresh);
         let result = reply.map(|reply| reply.into_stream_result(prev, last));

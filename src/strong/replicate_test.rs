@@ -295,3 +295,78 @@ async fn bytes_under_way_are_bounded() {
     settle().await;
     assert_eq!(bench.door.under_way(), [2, 3]);
 }
+
+/// One entry after `prev`, of 40 KiB, that is committed already.
+fn old(prev: u64, committed: u64) -> Request<TokioRuntime> {
+    let mut request = request(prev, 1);
+    request.entries[0].payload = EntryPayload::Normal(batch(40 << 10));
+    request.leader_commit = Some(id(committed));
+    request
+}
+
+impl Bench {
+    /// Answers so many of those that are under way, one after the other.
+    async fn answer(&mut self, count: usize, after: Duration) {
+        for _ in 0..count {
+            TokioRuntime::sleep(after).await;
+            self.door.answer(0, AppendEntriesResponse::Success);
+            settle().await;
+        }
+    }
+}
+
+/// A follower that was a million entries behind had a mebibyte and more to write at any time, and on the disk that it
+/// shared with the leader each of the leader's syncs waited for that: its writes took five times as long.
+#[tokio::test(start_paused = true)]
+async fn what_is_committed_already_is_sent_little_by_little() {
+    let mut bench = bench().await;
+    for prev in 0..20 {
+        bench.requests.send(old(prev, 100 + prev)).unwrap();
+    }
+    bench.requests.send(request(20, 1)).unwrap();
+    settle().await;
+    assert_eq!(bench.door.under_way(), [1, 2], "64 KiB are reached with the second");
+    for answered in 1..=18 {
+        bench.door.answer(0, AppendEntriesResponse::Success);
+        TokioRuntime::sleep(FAR / 5).await;
+        assert_eq!(bench.door.under_way(), [answered + 1, answered + 2]);
+    }
+    // Once it is level, it is sent as much as the others.
+    bench.answer(2, Duration::ZERO).await;
+    for prev in 21..40 {
+        bench.requests.send(request(prev, 1)).unwrap();
+    }
+    settle().await;
+    assert_eq!(bench.door.under_way().len(), UNDER_WAY_MAX);
+}
+
+/// With so little at a time, a follower on another continent would be sent a megabyte in a second.
+#[tokio::test(start_paused = true)]
+async fn a_member_far_away_is_sent_more_at_once() {
+    let mut bench = bench().await;
+    for prev in 0..100 {
+        bench.requests.send(old(prev, 100 + prev)).unwrap();
+    }
+    settle().await;
+    bench.answer(FAR_REPLIES as usize - 1, WAIT).await;
+    assert_eq!(bench.door.under_way().len(), 2);
+    bench.answer(1, WAIT).await;
+    assert_eq!(bench.door.under_way().len(), (1 << 20) / (40 << 10) + 1, "1 MiB");
+}
+
+/// With another follower dead, every write waits for the one that is behind.
+#[tokio::test(start_paused = true)]
+async fn a_member_that_commits_wait_for_is_sent_more_at_once() {
+    let bench = bench().await;
+    for prev in 0..100 {
+        bench.requests.send(old(prev, 100)).unwrap();
+    }
+    settle().await;
+    while bench.door.under_way().len() == 2 {
+        bench.door.answer(0, AppendEntriesResponse::Success);
+        TokioRuntime::sleep(FAR / 5).await;
+    }
+    let under_way = bench.door.under_way();
+    assert_eq!(under_way.len(), (1 << 20) / (40 << 10) + 1, "1 MiB");
+    assert_eq!(under_way[0], u64::from(STILL_MAX));
+}

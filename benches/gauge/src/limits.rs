@@ -20,8 +20,6 @@ pub struct Limits {
     pub snapshot_bytes: Option<u64>,
     /// Entries kept behind a snapshot.
     pub log_keep_entries: Option<u64>,
-    /// Bytes in one batch to a follower.
-    pub append_bytes_max: Option<u64>,
 }
 
 /// The text of limits of which none is set.
@@ -42,18 +40,16 @@ impl Limits {
             snapshot_entries: self.snapshot_entries.unwrap_or(default.snapshot_entries),
             snapshot_bytes: self.snapshot_bytes.unwrap_or(default.snapshot_bytes),
             log_keep_entries: self.log_keep_entries.unwrap_or(default.log_keep_entries),
-            append_bytes_max: self.append_bytes_max.unwrap_or(default.append_bytes_max),
             ..default
         }
     }
 
-    fn fields(&mut self) -> [(&'static str, &mut Option<u64>); 5] {
+    fn fields(&mut self) -> [(&'static str, &mut Option<u64>); 4] {
         [
             ("sessions_max", &mut self.sessions_max),
             ("snapshot_entries", &mut self.snapshot_entries),
             ("snapshot_bytes", &mut self.snapshot_bytes),
             ("log_keep_entries", &mut self.log_keep_entries),
-            ("append_bytes_max", &mut self.append_bytes_max),
         ]
     }
 }
@@ -90,15 +86,11 @@ mod tests {
     /// A limit that is lost on the way to a node would be measured as if it had been set.
     #[test]
     fn limits_survive_the_command_line() {
-        let some = Limits {
-            sessions_max: Some(7),
-            append_bytes_max: Some(9),
-            ..Limits::snapshots_on_order()
-        };
+        let some = Limits { sessions_max: Some(7), ..Limits::snapshots_on_order() };
         for limits in [Limits::default(), some] {
             assert_eq!(limits.to_string().parse::<Limits>().unwrap(), limits);
         }
-        assert_eq!((some.config().sessions_max, some.config().append_bytes_max), (7, 9));
+        assert_eq!(some.config().sessions_max, 7);
         assert!("sessions=7".parse::<Limits>().is_err());
     }
 }

@@ -213,7 +213,13 @@ async fn turn<S: System>(
 /// table, and does not end the run. After a kill it may not come back in time, so there may be fewer kills.
 #[cfg(feature = "hiqlite")]
 async fn hiqlite_turn(arguments: &Arguments, side: &mut Side) -> anyhow::Result<()> {
-    let mut system = first_writes(Hiqlite::start, arguments, side).await?;
+    let mut system = match first_writes(Hiqlite::start, arguments, side).await {
+        Ok(system) => system,
+        Err(error) => {
+            println!("given up: {error:#}");
+            return Ok(());
+        }
+    };
     if let Err(error) = loads(&mut system, arguments, side).await {
         println!("given up: {error:#}");
         return system.processes().end().await;
