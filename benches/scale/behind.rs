@@ -21,7 +21,7 @@ const WRITES: u64 = 1_000_000;
 const LOG_BYTES: u64 = 1 << 30;
 
 /// The steady load, as a part of what was written in a second when nothing limited it. In an open loop requests come
-/// one by one, and one alone costs fifty times what it costs among many: this leaves two cores about half of their time.
+/// one by one, and one alone costs fifty times what it costs among many: more would leave two cores no rest.
 const PART_OF_CAPACITY: f64 = 0.02;
 
 /// What the leader's p99 may grow by while a follower catches up.

@@ -52,7 +52,8 @@ const UNDER_WAY_MAX: usize = 8;
 /// The same for a member that is behind, whose requests are shorter.
 const UNDER_WAY_BEHIND_MAX: usize = 32;
 
-/// No more is sent before a reply to a member that is behind; and the longest batch that is read from the disk.
+/// With so much under way, a member that is behind is sent nothing before it replies. Also the longest batch that is
+/// read from the disk.
 pub(super) const LITTLE_BYTES: u64 = 64 << 10;
 
 /// Requests during which nothing was committed: somebody may wait for the member that is behind, or nobody writes
@@ -108,13 +109,13 @@ pub(super) struct Stream<'a, R: Runtime, S> {
     /// The last entry of each of them, and whether the next request has none.
     followed: VecDeque<(Option<LogIdOf<Types<R>>>, bool)>,
     bytes_under_way: u64,
-    behind: Behind<R>,
+    lag: Lag<R>,
 }
 
-/// Whether a member is behind, and what that means.
-struct Behind<R: Runtime> {
+/// Whether a member is behind, and whether that can wait.
+struct Lag<R: Runtime> {
     /// The entries that were sent last were committed already.
-    is: bool,
+    behind: bool,
     committed: Option<LogIdOf<Types<R>>>,
     /// Requests with entries since that has moved.
     still: u32,
@@ -122,10 +123,10 @@ struct Behind<R: Runtime> {
     late: u32,
 }
 
-impl<R: Runtime> Behind<R> {
+impl<R: Runtime> Lag<R> {
     /// Of a request that is about to be sent and its last entry.
     fn sends(&mut self, last: LogIdOf<Types<R>>, committed: Option<LogIdOf<Types<R>>>) {
-        self.is = Some(last) <= committed;
+        self.behind = Some(last) <= committed;
         self.still = if committed == self.committed { self.still.saturating_add(1) } else { 0 };
         self.committed = committed;
     }
@@ -134,8 +135,8 @@ impl<R: Runtime> Behind<R> {
         self.late = if took < FAR { 0 } else { self.late.saturating_add(1) };
     }
 
-    fn has_time(&self) -> bool {
-        self.is && self.still < STILL_MAX && self.late < FAR_REPLIES
+    fn can_wait(&self) -> bool {
+        self.behind && self.still < STILL_MAX && self.late < FAR_REPLIES
     }
 }
 
@@ -150,21 +151,21 @@ impl<'a, R: Runtime, S> Stream<'a, R, S> {
             under_way: FuturesOrdered::new(),
             followed: VecDeque::new(),
             bytes_under_way: 0,
-            behind: Behind { is: false, committed: None, still: 0, late: 0 },
+            lag: Lag { behind: false, committed: None, still: 0, late: 0 },
         }
     }
 
     fn has_room(&self) -> bool {
-        let requests = if self.behind.is { UNDER_WAY_BEHIND_MAX } else { UNDER_WAY_MAX };
+        let requests = if self.lag.behind { UNDER_WAY_BEHIND_MAX } else { UNDER_WAY_MAX };
         let bytes = self.network.append_bytes_max();
-        let bytes = if self.behind.has_time() { bytes.min(LITTLE_BYTES) } else { bytes };
+        let bytes = if self.lag.can_wait() { bytes.min(LITTLE_BYTES) } else { bytes };
         self.under_way.len() < requests && self.bytes_under_way < bytes
     }
 
     fn take(&mut self, request: Request<R>) {
         let earlier = self.held.take();
         if let Some(last) = request.entries.last() {
-            self.behind.sends(last.log_id, request.leader_commit);
+            self.lag.sends(last.log_id, request.leader_commit);
             return self.send(request);
         }
         if let Some((last, by_none)) = self.followed.back_mut() {
@@ -190,7 +191,7 @@ impl<'a, R: Runtime, S> Stream<'a, R, S> {
         let prev = request.prev_log_id;
         let last = request.entries.last().map(|entry| entry.log_id).or(prev);
         self.followed.push_back((last, false));
-        let sent = (self.behind.is && bytes > 0).then(R::Instant::now);
+        let sent = (self.lag.behind && bytes > 0).then(R::Instant::now);
         self.under_way.push_back(Box::pin(async move {
             let reply = network.append(&request).await;
             let took = sent.map(|sent| R::Instant::now() - sent);
@@ -230,7 +231,7 @@ impl<'a, R: Runtime, S> Stream<'a, R, S> {
         let Sent { prev, last, bytes, took, reply } = sent;
         self.bytes_under_way -= bytes;
         if let Some(took) = took {
-            self.behind.replied(took);
+            self.lag.replied(took);
         }
         let next_has_none = self.followed.pop_front().is_some_and(|(_, by_none)| by_none);
         let passed_over = next_has_none && !planted(Bug::ReplyPassesForFresh);
