@@ -18,6 +18,7 @@ use std::{
     collections::BTreeSet,
     io,
     marker::PhantomData,
+    mem,
     panic::{self, AssertUnwindSafe},
     sync::{Arc, Mutex, OnceLock, PoisonError, RwLock},
 };
@@ -43,7 +44,7 @@ use crate::{
     hashes::Hashes,
     machine::Machine,
     plant::{Bug, planted},
-    runtime::Runtime,
+    runtime::{Runtime, spawn},
     storage::{LogId, LogStore, SnapshotFile, SnapshotMeta, Snapshots},
 };
 
@@ -364,10 +365,9 @@ impl<R: Runtime> RaftStateMachine<Types<R>> for StateMachineStore<R> {
         })
         .await??;
         tracing::info!(last = ?file.meta.last, bytes = file.bytes, "snapshot installed");
-        self.state.change(|state| {
-            *state = next;
-            Ok(())
-        })?;
+        let old = self.state.change(|state| Ok(mem::replace(state, next)))?;
+        // It may be large: neither who reads nor who applies waits until it is gone.
+        spawn::<R>(async move { drop(R::aside(move || drop(old)).await) });
         self.set_current(&file);
         Ok(())
     }
