@@ -378,3 +378,7 @@ impl<R: Runtime> RaftStateMachine<Types<R>> for StateMachineStore<R> {
         self.current().map(to_snapshot::<R>).transpose()
     }
 }
+
+#[cfg(test)]
+#[path = "state_test.rs"]
+mod tests;
