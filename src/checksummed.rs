@@ -1,51 +1,41 @@
 //! What a state passes through when it is saved or hashed, on the side.
 //!
-//! Owns [`Checksummed`], which counts and checksums, and lets others have the processor now and then.
+//! Owns [`Checksummed`], which counts and checksums, in [`Turns`].
 //!
-//! In: a state, in pieces of any length. Out: the same bytes, in pieces of 64 KiB or less; their number and CRC-32.
+//! In: a state, in pieces of any length. Out: the same bytes; their number and CRC-32.
 //!
 //! Does not: make anything durable.
 
 use std::io::{self, BufWriter, Write};
 
-use crate::runtime::give_way;
-
-/// A turn: so many bytes of a state take a few hundred microseconds.
-const TURN_BYTES: usize = 1 << 16;
+use crate::turns::{TURN_BYTES, Turns};
 
 /// See the module.
 pub(crate) struct Checksummed<W> {
-    inner: W,
+    inner: Turns<W>,
     crc: crc32fast::Hasher,
     bytes: u64,
-    /// In this turn.
-    turn: usize,
 }
 
 impl<W: Write> Checksummed<W> {
     /// Behind a buffer, for a machine writes in small pieces.
     pub(crate) fn buffered(inner: W) -> BufWriter<Self> {
-        let this = Self { inner, crc: crc32fast::Hasher::new(), bytes: 0, turn: 0 };
+        let this = Self { inner: Turns::of(inner), crc: crc32fast::Hasher::new(), bytes: 0 };
         BufWriter::with_capacity(TURN_BYTES, this)
     }
 
     /// All has passed: where it went, its length and its CRC-32.
     pub(crate) fn finish(buffered: BufWriter<Self>) -> io::Result<(W, u64, u32)> {
         let this = buffered.into_inner().map_err(io::IntoInnerError::into_error)?;
-        Ok((this.inner, this.bytes, this.crc.finalize()))
+        Ok((this.inner.into_inner(), this.bytes, this.crc.finalize()))
     }
 }
 
 impl<W: Write> Write for Checksummed<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.inner.write(&bytes[..bytes.len().min(TURN_BYTES)])?;
+        let written = self.inner.write(bytes)?;
         self.crc.update(&bytes[..written]);
         self.bytes += written as u64;
-        self.turn += written;
-        if self.turn >= TURN_BYTES {
-            self.turn -= TURN_BYTES;
-            give_way();
-        }
         Ok(written)
     }
 
@@ -59,11 +49,9 @@ mod tests {
     use super::*;
     use crate::runtime::WAYS_GIVEN;
 
-    /// A state of a million keys was hashed beside a load that left half of the processors idle, and the longest
-    /// writes took 60 ms: the kernel's worker that begins a sync waited for its turn on the same processor.
     #[test]
-    fn others_have_their_turn_however_it_is_written() {
-        for piece in [100, 1 << 16, 1 << 20] {
+    fn what_passes_is_counted_in_turns() {
+        for piece in [100, 1 << 20] {
             let before = WAYS_GIVEN.get();
             let mut out = Checksummed::buffered(Vec::new());
             for piece in vec![7; 1 << 20].chunks(piece) {

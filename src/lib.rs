@@ -81,6 +81,7 @@ mod strong;
 mod sum;
 mod transfer;
 pub mod transport;
+mod turns;
 
 pub use builder::{Builder, Doors, MakeTransport};
 pub use client::{Client, ClientConfig};

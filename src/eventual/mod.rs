@@ -76,7 +76,7 @@ use crate::{
     proposal::{Origin, Proposal, RequestId, request_id},
     runtime::{Instant, Runtime},
     sequencer::{SessionSlot, Ticket},
-    storage::{Disk, Identity, LogStore, SnapshotFile, Snapshots},
+    storage::{Disk, Identity, LogStore, Reading, SnapshotFile, Snapshots},
     transfer::Inbox,
     transport::{BoxFuture, Transport},
 };
@@ -141,7 +141,7 @@ impl<R: Runtime> Eventual<R> {
         let opened = Snapshots::open(disk).map_err(|e| StartError::io("open snapshots", e));
         let (snapshots, snapshot) = opened?;
         let initial = match &snapshot {
-            Some(file) => snapshot::load(file, Typed::<S>::boxed())
+            Some(file) => snapshot::load(file, Reading::AtOnce, Typed::<S>::boxed())
                 .map_err(|e| StartError::io("load snapshot", e))?,
             None => {
                 let applier = Applier::new(Typed::<S>::boxed());

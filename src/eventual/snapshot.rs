@@ -25,7 +25,7 @@ use crate::{
     machine::Machine,
     rpc::Chunk,
     runtime::Runtime,
-    storage::{LogId, SnapshotFile, SnapshotMeta, Snapshots},
+    storage::{LogId, Reading, SnapshotFile, SnapshotMeta, Snapshots},
     transfer::{self, SnapshotReply},
     transport::Peer,
 };
@@ -39,11 +39,12 @@ fn meta(state: &State, base: &Base) -> SnapshotMeta {
 /// The state in a file, and what made it.
 pub(super) fn load(
     file: &SnapshotFile,
+    reading: Reading,
     machine: Box<dyn Machine>,
 ) -> std::io::Result<(State, Base)> {
     let base = codec::decode(&file.meta.membership)?;
     let mut applier = Applier::new(machine);
-    file.load(|input| applier.load(input))?;
+    file.load(reading, |input| applier.load(input))?;
     Ok((State { applier, count: file.meta.last.map_or(0, |last| last.index) }, base))
 }
 
@@ -110,7 +111,9 @@ impl<R: Runtime> Eventual<R> {
         };
         let Some(snapshots) = self.snapshots() else { return Ok(SnapshotReply::Done(())) };
         let (machine, read) = ((self.machine)(), file.clone());
-        let loaded = R::blocking(move || load(&read, machine)).await.and_then(|loaded| loaded);
+        let loaded = R::blocking(move || load(&read, Reading::InTurns, machine))
+            .await
+            .and_then(|loaded| loaded);
         let (state, base) = loaded.map_err(|e| Error::Refused(format!("snapshot: {e}")))?;
         let count = state.count;
         let wanted = self.with(|replica| Ok(replica.tail().folded().0.count < count))?;

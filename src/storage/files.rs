@@ -8,7 +8,8 @@
 //!
 //! Invariants
 //! - A file has its name only once it is durable, and holds nothing but zeros then.
-//! - Files go away from the oldest on, one by one, so what is left after a crash has no gap.
+//! - Files go away from the oldest on, one by one, so what is left after a crash has no gap; slowly, so that syncs of
+//!   the log hardly wait for it.
 //! - A file that goes away becomes the next one, if none is at hand: its blocks need not be found again, and the
 //!   disk need not discard them.
 //! - Where the next file cannot be made, the log fails only if it still cannot when it is needed. A file that
@@ -22,8 +23,9 @@ use std::{
     io, iter,
     os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::mpsc::{Receiver, Sender, channel},
+    sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use super::{
@@ -34,6 +36,9 @@ use super::{
 const EXTENSION: &str = "wal";
 /// What becomes the next file.
 const SPARE: &str = "spare";
+/// After a file is removed, before the next one is: each takes a disk and its file system some milliseconds, and a
+/// snapshot makes many of them unneeded at once.
+const REST: Duration = Duration::from_millis(20);
 /// Zeros that are written before a sync: others wait for the disk meanwhile.
 const STEP_BYTES: usize = 1 << 20;
 
@@ -63,21 +68,21 @@ impl Keeper {
     pub(super) fn start(dir: PathBuf) -> io::Result<Self> {
         let ((orders, taken), (make, made)) = (channel(), channel());
         let keep = move || {
-            let mut gone = VecDeque::new();
-            for order in taken {
-                match order {
-                    Order::Make { number, bytes } => {
-                        let made = self::make(&dir, number, bytes);
+            let mut gone = Gone { dir, paths: VecDeque::new(), stuck: false };
+            loop {
+                match taken.recv_timeout(gone.rest()) {
+                    Ok(Order::Make { number, bytes }) => {
+                        let made = self::make(&gone.dir, number, bytes);
                         if make.send(made).is_err() {
                             return;
                         }
                     }
-                    Order::Remove(paths) => {
-                        gone.extend(paths);
-                        if let Err(error) = remove(&dir, &mut gone) {
-                            tracing::error!(%error, files = gone.len(), "cannot remove files of the log yet");
-                        }
+                    Ok(Order::Remove(paths)) => {
+                        gone.paths.extend(paths);
+                        gone.remove_one();
                     }
+                    Err(RecvTimeoutError::Timeout) => gone.remove_one(),
+                    Err(RecvTimeoutError::Disconnected) => return gone.remove_all(),
                 }
             }
         };
@@ -183,30 +188,58 @@ pub(super) fn open_for_blocks(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-/// Removes files, the oldest first; one of them becomes the next file. Those that are left after an error are not
-/// removed.
-pub(super) fn remove(dir: &Path, gone: &mut VecDeque<PathBuf>) -> io::Result<()> {
-    let spare = dir.join(SPARE);
-    while let Some(path) = gone.front() {
-        let removed = match spare.try_exists()? {
-            true => fs::remove_file(path),
-            false => fs::rename(path, &spare),
-        };
-        // Somebody may have tidied up.
-        if let Err(error) = removed
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            return Err(error);
-        }
-        sync_dir(dir)?;
-        gone.pop_front();
+/// Files that are not needed any more, the oldest first.
+struct Gone {
+    dir: PathBuf,
+    paths: VecDeque<PathBuf>,
+    /// The oldest could not be removed.
+    stuck: bool,
+}
+
+impl Gone {
+    /// How long to wait before the next one is removed, for an order at most.
+    fn rest(&self) -> Duration {
+        if self.stuck || self.paths.is_empty() { Duration::MAX } else { REST }
     }
-    Ok(())
+
+    fn remove_one(&mut self) {
+        let Some(oldest) = self.paths.front() else { return };
+        let removed = remove(&self.dir, oldest);
+        self.stuck = removed.is_err();
+        match removed {
+            Ok(()) => drop(self.paths.pop_front()),
+            Err(error) => {
+                let files = self.paths.len();
+                tracing::error!(%error, files, "cannot remove files of the log yet");
+            }
+        }
+    }
+
+    fn remove_all(mut self) {
+        while !self.stuck && !self.paths.is_empty() {
+            self.remove_one();
+        }
+    }
+}
+
+/// Removes a file, or makes it the next one. After an error it is still there.
+pub(super) fn remove(dir: &Path, path: &Path) -> io::Result<()> {
+    let spare = dir.join(SPARE);
+    let removed = match spare.try_exists()? {
+        true => fs::remove_file(path),
+        false => fs::rename(path, &spare),
+    };
+    match removed {
+        // Somebody may have tidied up.
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => sync_dir(dir),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::{Stopwatch, give_way};
 
     #[test]
     fn what_goes_away_becomes_the_next_file() {
@@ -225,10 +258,32 @@ mod tests {
         assert_eq!(used.metadata().unwrap().len(), 3 << 20);
         let content = fs::read(&third.path).unwrap();
         assert!(content.len() == 3 << 20 && content.iter().all(|byte| *byte == 0));
-        assert_eq!(list(dir.path()).unwrap(), std::slice::from_ref(&third.path));
         assert_eq!(number(&third.path).unwrap(), 3);
         drop(keeper);
-        assert_eq!(dir.path().read_dir().unwrap().count(), 1);
+        assert_eq!(list(dir.path()).unwrap(), [third.path]);
+        // The second becomes the one after that.
+        assert_eq!(dir.path().read_dir().unwrap().count(), 2);
+    }
+
+    /// A snapshot made 24 files unneeded, which were removed at a stretch: for the tenth of a second that it took, writes
+    /// took up to 18 ms.
+    #[test]
+    fn files_go_away_slowly_and_who_wants_one_does_not_wait_for_that() {
+        const FILES: u32 = 50;
+        let dir = tempfile::tempdir().unwrap();
+        let paths: Vec<_> = (0..FILES).map(|n| dir.path().join(format!("{n}.wal"))).collect();
+        paths.iter().for_each(|path| fs::write(path, "x").unwrap());
+        let left = || paths.iter().filter(|path| path.exists()).count();
+        let (keeper, watch) = (Keeper::start(dir.path().to_owned()).unwrap(), Stopwatch::start());
+        keeper.remove(paths.clone());
+        keeper.make(100, 1);
+        keeper.next().unwrap();
+        assert!(left() > 0, "removed before, in {watch:?}");
+        while left() > 0 {
+            give_way();
+        }
+        let rests = f64::from(FILES - 1) * 0.02;
+        assert!(watch.seconds() >= rests, "{watch:?}");
     }
 
     /// A follower that is far behind has the whole log read. What is read beside it stands in the way of a sync.
@@ -272,13 +327,23 @@ mod tests {
         // A directory that is not empty cannot be removed as a file; the spare one is there already.
         fs::create_dir_all(stuck.join("inside")).unwrap();
         fs::write(dir.path().join(SPARE), "x").unwrap();
-        let mut gone = VecDeque::from([stuck.clone(), older.clone()]);
-        remove(dir.path(), &mut gone).unwrap_err();
-        gone.push_back(newer.clone());
-        remove(dir.path(), &mut gone).unwrap_err();
-        assert!(older.exists() && newer.exists() && gone.len() == 3);
-        fs::remove_dir_all(stuck).unwrap();
-        remove(dir.path(), &mut gone).unwrap();
-        assert!(!older.exists() && !newer.exists() && gone.is_empty());
+        let paths = VecDeque::from([stuck.clone()]);
+        let mut gone = Gone { dir: dir.path().to_owned(), paths, stuck: false };
+        gone.remove_one();
+        assert_eq!(
+            (gone.paths.len(), gone.rest()),
+            (1, Duration::MAX),
+            "tried fifty times a second"
+        );
+        let keeper = Keeper::start(dir.path().to_owned()).unwrap();
+        keeper.remove(vec![stuck.clone(), older.clone()]);
+        keeper.remove(vec![newer.clone()]);
+        drop(keeper);
+        assert!(older.exists() && newer.exists());
+        fs::remove_dir_all(&stuck).unwrap();
+        let keeper = Keeper::start(dir.path().to_owned()).unwrap();
+        keeper.remove(vec![stuck, older.clone(), newer.clone()]);
+        drop(keeper);
+        assert!(!older.exists() && !newer.exists());
     }
 }

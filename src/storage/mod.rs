@@ -47,7 +47,7 @@ pub(crate) use home::FORMAT as LOG_FORMAT_FILE;
 pub use identity::Identity;
 pub use memory::MemoryLog;
 pub(crate) use snapshots::{
-    Pieces, Receiving, SnapshotFile, SnapshotMeta, SnapshotOrigin, Snapshots,
+    Pieces, Reading, Receiving, SnapshotFile, SnapshotMeta, SnapshotOrigin, Snapshots,
 };
 
 use self::{commit::GroupCommit, home::Home};

@@ -33,6 +33,7 @@ use crate::{
     codec,
     error::Damage,
     plant::{Bug, planted},
+    turns::Turns,
 };
 
 const MAGIC: &[u8; 4] = b"6BSN";
@@ -71,6 +72,24 @@ pub(crate) struct SnapshotFile {
     pub(crate) origin: SnapshotOrigin,
     /// Length of the whole file.
     pub(crate) bytes: u64,
+}
+
+/// How a state is loaded.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Reading {
+    /// At a start: nobody waits for anything else.
+    AtOnce,
+    /// Beside requests: others have the processor now and then.
+    InTurns,
+}
+
+impl Reading {
+    fn of<'a>(self, reader: impl Read + 'a) -> Box<dyn Read + 'a> {
+        match self {
+            Reading::AtOnce => Box::new(reader),
+            Reading::InTurns => Box::new(Turns::of(reader)),
+        }
+    }
 }
 
 /// The snapshot files of one node.
@@ -209,13 +228,14 @@ impl SnapshotFile {
     /// Hands the state to `load`.
     pub(crate) fn load(
         &self,
+        reading: Reading,
         load: impl FnOnce(&mut dyn Read) -> io::Result<()>,
     ) -> io::Result<()> {
         let mut reader = self.disk.open(&self.name)?;
         let start = state_start(&mut *reader)?;
         reader.seek(SeekFrom::Start(start))?;
         let state = self.bytes - TRAILER_BYTES - start;
-        load(&mut io::BufReader::with_capacity(BUFFER_BYTES, reader.take(state)))
+        load(&mut io::BufReader::with_capacity(BUFFER_BYTES, reading.of(reader.take(state))))
     }
 
     /// Removes the file, if it was received and not published.
@@ -286,8 +306,10 @@ impl Receiving {
         self.bytes
     }
 
+    /// A piece; durable on return.
     pub(crate) fn append(&mut self, chunk: &[u8]) -> io::Result<()> {
         self.file.write_all(chunk)?;
+        self.file.finish()?;
         self.bytes += chunk.len() as u64;
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Stories of snapshot files: cut, flipped, overtaken, unwanted.
 
 use super::*;
-use crate::storage::MemoryDisk;
+use crate::{runtime::WAYS_GIVEN, storage::MemoryDisk};
 
 fn meta(index: u64) -> SnapshotMeta {
     let last = Some(LogId { term: 2, index });
@@ -10,7 +10,7 @@ fn meta(index: u64) -> SnapshotMeta {
 
 fn state(file: &SnapshotFile) -> Vec<u8> {
     let mut state = Vec::new();
-    file.load(|input| input.read_to_end(&mut state).map(drop)).unwrap();
+    file.load(Reading::AtOnce, |input| input.read_to_end(&mut state).map(drop)).unwrap();
     state
 }
 
@@ -169,4 +169,27 @@ fn a_large_file_is_made_durable_as_it_grows() {
     assert!(now < STEP_BYTES && most < STEP_BYTES + 300_000, "{now} and {most} bytes");
     steady.finish().unwrap();
     assert_eq!(file.0.lock().unwrap().0, 0);
+}
+
+#[test]
+fn a_piece_is_durable_before_the_next_one_comes() {
+    let file = Unsynced::default();
+    let (disk, steady) = (Arc::new(MemoryDisk::default()), Steady::new(Box::new(file.clone())));
+    let mut receiving = Receiving { disk, name: "any".into(), file: steady, bytes: 0 };
+    for bytes in [1, 1_000, STEP_BYTES] {
+        receiving.append(&vec![7; bytes]).unwrap();
+        assert_eq!(file.0.lock().unwrap().0, 0, "of {bytes} bytes");
+    }
+}
+
+/// While a follower read what it had been sent, at a stretch, the writes of a leader on the same processors waited.
+#[test]
+fn what_was_sent_is_loaded_in_turns_and_what_is_there_at_a_start_at_once() {
+    let (snapshots, _) = Snapshots::open(Arc::new(MemoryDisk::default())).unwrap();
+    let file = snapshots.build(meta(5), |out| out.write_all(&[7; 1 << 20])).unwrap();
+    for (reading, turns) in [(Reading::InTurns, 16), (Reading::AtOnce, 0)] {
+        let before = WAYS_GIVEN.get();
+        file.load(reading, |input| io::copy(input, &mut io::sink()).map(drop)).unwrap();
+        assert_eq!(WAYS_GIVEN.get() - before, turns, "{reading:?}");
+    }
 }

@@ -91,8 +91,9 @@ pub(super) fn open(mut home: Home, file_bytes: u64) -> Result<Opened<Wal>, Start
         return Err(Damage { file, offset: 0, reason: missing }.into());
     }
     cut(&mut scanned)?;
-    let mut empty = paths[scanned.len()..].iter().cloned().collect();
-    files::remove(&dir, &mut empty).map_err(context)?;
+    for empty in &paths[scanned.len()..] {
+        files::remove(&dir, empty).map_err(context)?;
+    }
     // What was removed before a crash is to stay so: it may be full of zeros from now on.
     sync_dir(&dir).map_err(context)?;
     let tail = match scanned.last() {

@@ -45,7 +45,7 @@ use crate::{
     machine::Machine,
     plant::{Bug, planted},
     runtime::{Runtime, spawn},
-    storage::{LogId, LogStore, SnapshotFile, SnapshotMeta, Snapshots},
+    storage::{LogId, LogStore, Reading, SnapshotFile, SnapshotMeta, Snapshots},
 };
 
 /// What the log has made so far.
@@ -78,7 +78,7 @@ impl<R: Runtime> SharedState<R> {
             retired: BTreeSet::new(),
         };
         if let Some(file) = snapshot {
-            state.load(file)?;
+            state.load(file, Reading::AtOnce)?;
         }
         Ok(Self { state: RwLock::new(state), fault: OnceLock::new() })
     }
@@ -200,9 +200,9 @@ impl<R: Runtime> State<R> {
         self.applier.save(out)
     }
 
-    fn load(&mut self, file: &SnapshotFile) -> io::Result<()> {
+    fn load(&mut self, file: &SnapshotFile, reading: Reading) -> io::Result<()> {
         let membership = decode_membership::<R>(&file.meta.membership)?;
-        file.load(|input| {
+        file.load(reading, |input| {
             let retired = codec::read(input)?;
             self.applier.load(input)?;
             self.retired = retired;
@@ -359,7 +359,7 @@ impl<R: Runtime> RaftStateMachine<Types<R>> for StateMachineStore<R> {
         let (file, next) = R::blocking(move || {
             // Loaded before it takes the old one's place: were it unreadable, the node could still go
             // back. Durable under its name before this returns: openraft purges the log next.
-            next.load(&file)?;
+            next.load(&file, Reading::InTurns)?;
             let file = snapshots.publish(file)?;
             io::Result::Ok((file, next))
         })
