@@ -47,7 +47,7 @@ pub struct Config {
     /// a snapshot. Default 2 s.
     pub append_timeout: Duration,
 
-    /// How long one snapshot may take on its way to a follower. Default 10 min.
+    /// How long one snapshot may take on its way to a follower, with the rests between its pieces. Default 10 min.
     pub snapshot_timeout: Duration,
 
     /// Requests this node works on at once; one more is `Overloaded`. Default 4,096.
@@ -99,19 +99,20 @@ pub struct Config {
     /// Entries and bytes in one batch to a follower. Default 4,096 entries, 1 MiB. A single entry may
     /// be larger. Up to twice as many bytes are under way to a follower, so a long round trip under heavy load
     /// wants larger batches. A follower that lacks what is committed already is sent less, 64 KiB or a little more,
-    /// while commits go on without it and its replies take less than 5 ms; what the disk has to be read for comes in
-    /// batches of 64 KiB.
+    /// while commits go on without it, its replies take less than 5 ms, and it comes nearer; what the disk has to be
+    /// read for comes in batches of 64 KiB.
     pub append_entries_max: u64,
 
     /// See [`append_entries_max`](Self::append_entries_max).
     pub append_bytes_max: u64,
 
-    /// Size of the pieces in which a snapshot travels. Default 1 MiB, at most 16 MiB.
+    /// Size of the pieces in which a snapshot travels. Default 1 MiB, at most 16 MiB. After each piece the sender rests
+    /// for twice the time that it took, in all for 10 s at most: the receiver may share its disk with others.
     pub snapshot_chunk_bytes: usize,
 
-    /// Every so many entries of the log, which under load hold many commands each, the members compare their states, by a hash; a member that differs
-    /// from more of them than it is equal to stops. Default 10,000; 0 is never. In eventual mode, every so
-    /// many final operations; whoever finds that it differs from another stops.
+    /// Every so many entries of the log, which under load hold many commands each, the members compare their states,
+    /// by a hash; a member that differs from more of them than it is equal to stops. Default 10,000; 0 is never. In
+    /// eventual mode, every so many final operations; whoever finds that it differs from another stops.
     ///
     /// This finds a machine whose `apply` is not deterministic. Equal states must be serialized alike,
     /// which excludes a `HashMap` in the state; while members run releases that serialize it differently, set

@@ -6,7 +6,7 @@
 //!
 //! Invariants: no other module of the library reads a clock, sleeps, spawns or draws a random
 //! number. Clippy's `disallowed-methods` holds it. Code that exists only in the real world (the TCP
-//! transport, the log engines' threads) uses this door all the same.
+//! transport, the log engines' threads) uses this door all the same; a thread's patience with its queue is its own.
 //!
 //! Does not: interpret time. Wall time is for people to read; nothing is decided by it.
 
@@ -63,7 +63,7 @@ pub trait Runtime:
         work: impl FnOnce() -> T + Send + 'static,
     ) -> impl Future<Output = io::Result<T>> + Send;
 
-    /// The same for work that takes the processor for long and that no request waits for: hashing a state, or
+    /// The same for work that takes the processor for long and that no request waits for: hashing a state, freeing one, or
     /// writing it down. Where others want the processor, they have it first.
     fn aside<T: Send + 'static>(
         work: impl FnOnce() -> T + Send + 'static,

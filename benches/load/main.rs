@@ -17,7 +17,7 @@
 //!
 //! Columns: `CPU us`, of all nodes for one request; `syncs`, of all nodes; `disk/B`, bytes that all nodes had
 //! written to disk for each byte of an acknowledged command; `MiB`, resident memory of the largest node. The
-//! row `bare` is the floor: one `fdatasync` of 4 KiB and one round trip on loopback. Eventual mode has no
+//! row `bare` is the floor: one `fdatasync` of 4 KiB in a file of zeros and one round trip on loopback. Eventual mode has no
 //! linearizable reads: the row is left out, and the mix reads from one node's state.
 
 #![expect(

@@ -24,9 +24,6 @@ pub(crate) const VALUE_BYTES: usize = 128;
 /// Clients that fill a state or a log.
 pub(crate) const MANY: usize = 256;
 
-/// Clients of a load beside something else.
-pub(crate) const SOME: usize = 64;
-
 /// What a key costs in a node's memory beside its value: the tree, and the allocator.
 const KEY_MEMORY_BYTES: u64 = 128;
 
@@ -35,6 +32,10 @@ const NODE_MEMORY_BYTES: u64 = 400 << 20;
 
 /// A load this slow has failed.
 const REQUESTS_PER_SECOND_MIN: u64 = 200;
+
+/// A steady load, as a part of what was written in a second when nothing limited it. In an open loop requests come one
+/// by one, and one alone costs fifty times what it costs among many: more would leave two cores no rest.
+const PART_OF_CAPACITY: f64 = 0.02;
 
 const MIB: f64 = (1_u64 << 20) as f64;
 
@@ -101,6 +102,11 @@ impl Ground {
 /// The header of what [`Ground::print`] prints.
 pub(crate) fn header() -> String {
     format!("{}{:>10}{:>10}", Row::header(), "disk MiB", "entries")
+}
+
+/// The rate of an open loop beside something else, of a cluster that could do this.
+pub(crate) fn steady_rate(unlimited: &Row) -> f64 {
+    (unlimited.ops_per_second * PART_OF_CAPACITY).max(1.0)
 }
 
 /// A plan of writes.

@@ -1,7 +1,8 @@
 //! Row `state`: what a large state costs where all of it has to be written down, or sent.
 //!
 //! In: 10 million keys. Out: a row for each tenth of them; writes alone and while a snapshot is taken, on
-//! the leader and on a follower; and while a fourth node with an empty disk is sent everything.
+//! the leader and on a follower; and while a fourth node with an empty disk is sent everything. Beside these the loop is
+//! open: a moment in which nothing is written counts against all that was due then.
 //!
 //! Does not: set when snapshots are due by themselves. One was taken on order just before, so that the next
 //! that nobody ordered is far away; where it comes all the same, the row says so.
@@ -13,7 +14,9 @@ use tokio::time::Instant;
 
 use crate::{
     arguments::Arguments,
-    ground::{Ground, MANY, NODES, SOME, VALUE_BYTES, has_room, header, mib, seconds, writes},
+    ground::{
+        Ground, MANY, NODES, VALUE_BYTES, has_room, header, mib, seconds, steady_rate, writes,
+    },
 };
 
 const KEYS: u64 = 10_000_000;
@@ -27,12 +30,13 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         return Ok(());
     }
     let mut ground = Ground::prepare(Limits::default()).await?;
-    fill(&mut ground, each).await?;
+    let rate = fill(&mut ground, each).await?;
     for seat in 0..NODES {
         ground.cluster.snapshot(seat).await?;
     }
     let keys = Keys::below(each * PARTS).scattered();
-    let plan = writes(SOME, keys, arguments.for_a_phase());
+    let plan = Plan { rate: Some(rate), ..writes(MANY, keys, arguments.for_a_phase()) };
+    println!("open loop at {rate:.0} writes/s");
     let alone = undisturbed(&mut ground, &plan).await?;
     for (seat, what) in [(ground.leader, "leader"), (ground.follower(), "follower")] {
         snapshot(&mut ground, &plan, (seat, what), &alone).await?;
@@ -41,18 +45,20 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     ground.end().await
 }
 
-async fn fill(ground: &mut Ground, each: u64) -> anyhow::Result<()> {
-    let mut rows: Vec<Row> = Vec::new();
+/// Fills the state, and says at what rate to write beside something else then.
+async fn fill(ground: &mut Ground, each: u64) -> anyhow::Result<f64> {
+    let (mut rows, mut rate): (Vec<Row>, f64) = (Vec::new(), 0.0);
     for part in 0..PARTS {
         let plan = writes(MANY, Keys::new(part * each, each), Until::Requests(each));
         let row = ground.send(&plan, &format!("{}/{PARTS}", part + 1)).await?;
         ground.print(&row).await?;
+        rate = steady_rate(&row);
         rows.push(row);
     }
     if let [first, .., last] = rows.as_slice() {
         println!("last / first: {}", last.beside(first));
     }
-    Ok(())
+    Ok(rate)
 }
 
 /// Writes while nothing else goes on.

@@ -74,7 +74,7 @@ pub(crate) struct SnapshotFile {
     pub(crate) bytes: u64,
 }
 
-/// How a state is loaded.
+/// How a snapshot is read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Reading {
     /// At a start: nobody waits for anything else.
@@ -112,7 +112,8 @@ impl Snapshots {
                 newest = Some(name);
             }
         }
-        let current = newest.map(|name| SnapshotFile::verify(disk.clone(), name)).transpose()?;
+        let verify = |name| SnapshotFile::verify(disk.clone(), name, Reading::AtOnce);
+        let current = newest.map(verify).transpose()?;
         Ok((Self { disk }, current))
     }
 
@@ -151,7 +152,7 @@ impl Snapshots {
     /// Starts to receive another node's snapshot. `sender` keeps two senders' files apart.
     pub(crate) fn receive(&self, sender: u64) -> io::Result<Receiving> {
         let name = format!("{TEMPORARY}from-{sender}");
-        let file = Steady::new(self.disk.create(&name)?);
+        let file = self.disk.create(&name)?;
         Ok(Receiving { disk: self.disk.clone(), name, file, bytes: 0 })
     }
 
@@ -184,11 +185,16 @@ impl Steady {
         Self { file, unsynced: 0 }
     }
 
-    /// All bytes are on disk on return: whoever takes the name next makes the log be purged.
+    /// All bytes are on disk on return.
     fn finish(&mut self) -> io::Result<()> {
         self.unsynced = 0;
-        if planted(Bug::SnapshotUnsynced) { Ok(()) } else { self.file.sync() }
+        sync(&mut *self.file)
     }
+}
+
+/// Whoever takes the file's name next makes the log be purged.
+fn sync(file: &mut dyn DiskFile) -> io::Result<()> {
+    if planted(Bug::SnapshotUnsynced) { Ok(()) } else { file.sync() }
 }
 
 impl Write for Steady {
@@ -252,7 +258,7 @@ impl SnapshotFile {
         Ok(Pieces(self.disk.open(&self.name)?))
     }
 
-    fn verify(disk: Arc<dyn Disk>, name: String) -> io::Result<Self> {
+    fn verify(disk: Arc<dyn Disk>, name: String, reading: Reading) -> io::Result<Self> {
         let damaged = |offset: u64, reason: &str| {
             let damage = Damage { file: disk.path(&name), offset, reason: reason.to_owned() };
             io::Error::from(damage)
@@ -264,7 +270,7 @@ impl SnapshotFile {
         }
         let body = length - TRAILER_BYTES;
         reader.seek(SeekFrom::Start(0))?;
-        let crc = checksum(&mut *reader, body)?;
+        let crc = checksum(&mut *reading.of(&mut *reader), body)?;
         let mut trailer = [0; 12];
         reader.read_exact(&mut trailer)?;
         if trailer[..8] != body.to_le_bytes() {
@@ -296,7 +302,7 @@ impl Pieces {
 pub(crate) struct Receiving {
     disk: Arc<dyn Disk>,
     name: String,
-    file: Steady,
+    file: Box<dyn DiskFile>,
     bytes: u64,
 }
 
@@ -309,16 +315,15 @@ impl Receiving {
     /// A piece; durable on return.
     pub(crate) fn append(&mut self, chunk: &[u8]) -> io::Result<()> {
         self.file.write_all(chunk)?;
-        self.file.finish()?;
+        sync(&mut *self.file)?;
         self.bytes += chunk.len() as u64;
         Ok(())
     }
 
-    /// All bytes are here: syncs and verifies. [`Snapshots::publish`] comes next, or nothing if the
+    /// All bytes are here: verifies them. [`Snapshots::publish`] comes next, or nothing if the
     /// snapshot turns out not to be wanted.
-    pub(crate) fn finish(mut self) -> io::Result<SnapshotFile> {
-        self.file.finish()?;
-        SnapshotFile::verify(self.disk, self.name)
+    pub(crate) fn finish(self) -> io::Result<SnapshotFile> {
+        SnapshotFile::verify(self.disk, self.name, Reading::InTurns)
     }
 }
 

@@ -174,8 +174,8 @@ fn a_large_file_is_made_durable_as_it_grows() {
 #[test]
 fn a_piece_is_durable_before_the_next_one_comes() {
     let file = Unsynced::default();
-    let (disk, steady) = (Arc::new(MemoryDisk::default()), Steady::new(Box::new(file.clone())));
-    let mut receiving = Receiving { disk, name: "any".into(), file: steady, bytes: 0 };
+    let (disk, box_of) = (Arc::new(MemoryDisk::default()), Box::new(file.clone()));
+    let mut receiving = Receiving { disk, name: "any".into(), file: box_of, bytes: 0 };
     for bytes in [1, 1_000, STEP_BYTES] {
         receiving.append(&vec![7; bytes]).unwrap();
         assert_eq!(file.0.lock().unwrap().0, 0, "of {bytes} bytes");
@@ -184,12 +184,23 @@ fn a_piece_is_durable_before_the_next_one_comes() {
 
 /// While a follower read what it had been sent, at a stretch, the writes of a leader on the same processors waited.
 #[test]
-fn what_was_sent_is_loaded_in_turns_and_what_is_there_at_a_start_at_once() {
-    let (snapshots, _) = Snapshots::open(Arc::new(MemoryDisk::default())).unwrap();
-    let file = snapshots.build(meta(5), |out| out.write_all(&[7; 1 << 20])).unwrap();
-    for (reading, turns) in [(Reading::InTurns, 16), (Reading::AtOnce, 0)] {
+fn what_was_sent_is_read_in_turns_and_what_is_there_at_a_start_at_once() {
+    let turns = |work: &mut dyn FnMut()| {
         let before = WAYS_GIVEN.get();
-        file.load(reading, |input| io::copy(input, &mut io::sink()).map(drop)).unwrap();
-        assert_eq!(WAYS_GIVEN.get() - before, turns, "{reading:?}");
+        work();
+        WAYS_GIVEN.get() - before
+    };
+    let disk = Arc::new(MemoryDisk::default());
+    let (snapshots, _) = Snapshots::open(disk.clone()).unwrap();
+    let file = snapshots.build(meta(5), |out| out.write_all(&[7; 1 << 20])).unwrap();
+    let mut receiving = Some(snapshots.receive(1).unwrap());
+    let whole = file.pieces().unwrap().next(2 << 20).unwrap();
+    receiving.as_mut().unwrap().append(&whole).unwrap();
+    assert_eq!(turns(&mut || drop(receiving.take().unwrap().finish().unwrap())), 16);
+    assert_eq!(turns(&mut || drop(Snapshots::open(disk.clone()).unwrap())), 0);
+    for (reading, expected) in [(Reading::InTurns, 16), (Reading::AtOnce, 0)] {
+        let mut sink = io::sink();
+        let mut load = || file.load(reading, |input| io::copy(input, &mut sink).map(drop)).unwrap();
+        assert_eq!(turns(&mut load), expected, "{reading:?}");
     }
 }

@@ -6,7 +6,8 @@
 //!   before them.
 //! - A member that is sent what is committed already is behind. As long as commits go on, nobody waits for it; but
 //!   whoever shares its disk or its processors waits while it writes that down, and that may be the leader. So it
-//!   is sent little at once, unless the way to it is so long that it would never get level.
+//!   is sent little at once, unless it would take long to get level so, or would never: the way to it is long, or
+//!   as much is committed meanwhile.
 //! - A request without entries says only how far the log is committed. It waits [`COMMIT_WAIT`] for one with
 //!   entries, which says so too. Without that, every write would cost each member two messages. It does not
 //!   wait where the reply to the one before it may be what commits an entry.
@@ -49,12 +50,15 @@ use crate::{
 /// Requests to one member that are under way at once. What comes meanwhile becomes one.
 const UNDER_WAY_MAX: usize = 8;
 
-/// The same for a member that is behind, whose requests are shorter.
+/// The same for a member that is behind, whose requests are shorter; more of them where batches may be longer.
 const UNDER_WAY_BEHIND_MAX: usize = 32;
 
-/// With so much under way, a member that is behind is sent nothing before it replies. Also the longest batch that is
-/// read from the disk.
+/// With so much under way, a member that is behind is sent nothing before it replies, while it can wait. Also the
+/// longest batch that is read from the disk.
 pub(super) const LITTLE_BYTES: u64 = 64 << 10;
+
+/// Requests during which the gap should become smaller.
+const GAP_REQUESTS: u32 = 256;
 
 /// Requests during which nothing was committed: somebody may wait for the member that is behind, or nobody writes
 /// whom it could hold up.
@@ -121,14 +125,36 @@ struct Lag<R: Runtime> {
     still: u32,
     /// Replies in a row that took as long as a long way.
     late: u32,
+    /// Entries between what was sent and what was committed, so many requests ago.
+    gap: u64,
+    sent: u32,
+    /// It has not become smaller. So it stays until the member is level: to go back would let it grow again.
+    falls_back: bool,
 }
 
 impl<R: Runtime> Lag<R> {
+    fn none() -> Self {
+        let (gap, sent, falls_back) = (u64::MAX, 0, false);
+        Self { behind: false, committed: None, still: 0, late: 0, gap, sent, falls_back }
+    }
+
     /// Of a request that is about to be sent and its last entry.
     fn sends(&mut self, last: LogIdOf<Types<R>>, committed: Option<LogIdOf<Types<R>>>) {
         self.behind = Some(last) <= committed;
+        self.look_at_the_gap(committed.map_or(0, |id| id.index).saturating_sub(last.index));
         self.still = if committed == self.committed { self.still.saturating_add(1) } else { 0 };
         self.committed = committed;
+    }
+
+    fn look_at_the_gap(&mut self, gap: u64) {
+        if !self.behind {
+            (self.gap, self.sent, self.falls_back) = (u64::MAX, 0, false);
+        } else if self.sent < GAP_REQUESTS {
+            self.sent += 1;
+        } else {
+            self.falls_back |= gap >= self.gap;
+            (self.gap, self.sent) = (gap, 0);
+        }
     }
 
     fn replied(&mut self, took: Duration) {
@@ -136,7 +162,7 @@ impl<R: Runtime> Lag<R> {
     }
 
     fn can_wait(&self) -> bool {
-        self.behind && self.still < STILL_MAX && self.late < FAR_REPLIES
+        self.behind && self.still < STILL_MAX && self.late < FAR_REPLIES && !self.falls_back
     }
 }
 
@@ -151,13 +177,16 @@ impl<'a, R: Runtime, S> Stream<'a, R, S> {
             under_way: FuturesOrdered::new(),
             followed: VecDeque::new(),
             bytes_under_way: 0,
-            lag: Lag { behind: false, committed: None, still: 0, late: 0 },
+            lag: Lag::none(),
         }
     }
 
     fn has_room(&self) -> bool {
-        let requests = if self.lag.behind { UNDER_WAY_BEHIND_MAX } else { UNDER_WAY_MAX };
         let bytes = self.network.append_bytes_max();
+        let requests = match self.lag.behind {
+            true => usize::try_from(bytes / LITTLE_BYTES).unwrap_or(0).max(UNDER_WAY_BEHIND_MAX),
+            false => UNDER_WAY_MAX,
+        };
         let bytes = if self.lag.can_wait() { bytes.min(LITTLE_BYTES) } else { bytes };
         self.under_way.len() < requests && self.bytes_under_way < bytes
     }

@@ -313,6 +313,14 @@ impl Bench {
             settle().await;
         }
     }
+
+    /// The same from a member that is near.
+    async fn answer_soon(&self, count: u32) {
+        for _ in 0..count {
+            self.door.answer(0, AppendEntriesResponse::Success);
+            TokioRuntime::sleep(FAR / 5).await;
+        }
+    }
 }
 
 /// A follower that was a million entries behind had a mebibyte and more to write at any time, and on the disk that it
@@ -327,8 +335,7 @@ async fn what_is_committed_already_is_sent_little_by_little() {
     settle().await;
     assert_eq!(bench.door.under_way(), [1, 2], "64 KiB are reached with the second");
     for answered in 1..=18 {
-        bench.door.answer(0, AppendEntriesResponse::Success);
-        TokioRuntime::sleep(FAR / 5).await;
+        bench.answer_soon(1).await;
         assert_eq!(bench.door.under_way(), [answered + 1, answered + 2]);
     }
     // Once it is level, it is sent as much as the others.
@@ -363,10 +370,39 @@ async fn a_member_that_commits_wait_for_is_sent_more_at_once() {
     }
     settle().await;
     while bench.door.under_way().len() == 2 {
-        bench.door.answer(0, AppendEntriesResponse::Success);
-        TokioRuntime::sleep(FAR / 5).await;
+        bench.answer_soon(1).await;
     }
     let under_way = bench.door.under_way();
     assert_eq!(under_way.len(), (1 << 20) / (40 << 10) + 1, "1 MiB");
     assert_eq!(under_way[0], u64::from(STILL_MAX));
+}
+
+/// At what a loaded cluster commits in a second a follower that was sent little by little never got level, and openraft
+/// purges nothing as long as that goes on.
+#[tokio::test(start_paused = true)]
+async fn a_member_that_does_not_come_nearer_is_sent_more_at_once_until_it_is_level() {
+    const WINDOW: u64 = GAP_REQUESTS as u64;
+    // Two entries are committed for each that is sent, or one; later on, and in the last case always, one for two.
+    for (committed, falls_back) in [(2, true), (1, true), (0, false)] {
+        let bench = bench().await;
+        let early = 3 * WINDOW * committed.min(1);
+        for prev in 0..6 * WINDOW {
+            let later = prev.saturating_sub(early) / 2;
+            let committed = 6 * WINDOW + prev.min(early) * committed + later;
+            bench.requests.send(old(prev, committed)).unwrap();
+        }
+        settle().await;
+        bench.answer_soon(2 * GAP_REQUESTS - 8).await;
+        assert_eq!(bench.door.under_way().len(), 2, "it is not known yet");
+        bench.answer_soon(GAP_REQUESTS).await;
+        let expected = if falls_back { (1 << 20) / (40 << 10) + 1 } else { 2 };
+        assert_eq!(bench.door.under_way().len(), expected);
+        // All at once, for replies that wait for each other take as long as those from far away.
+        for _ in 0..=2 * WINDOW / expected as u64 {
+            let under_way = bench.door.under_way().len();
+            (0..under_way).for_each(|_| bench.door.answer(0, AppendEntriesResponse::Success));
+            TokioRuntime::sleep(FAR / 5).await;
+        }
+        assert_eq!(bench.door.under_way().len(), expected, "that is no reason to go back");
+    }
 }

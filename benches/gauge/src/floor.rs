@@ -1,14 +1,17 @@
 //! The floor: the disk and the network under every figure, without any system on them.
 //!
-//! Owns [`bare`]: one `fdatasync` of a 4 KiB append and one round trip on loopback, one after the other. No
-//! replicated write of one client can be faster on this machine at this moment.
+//! Owns [`bare`]: one `fdatasync` of 4 KiB in a file of zeros and one round trip on loopback, one after the other.
+//! A replicated write of one client is hardly faster on this machine at this moment.
 //!
-//! Does not: batch, or use the runtime; a thread and blocking calls are the least there is.
+//! Does not: batch, or use the runtime; a thread and blocking calls are the least there is. Append to a file that
+//! grows: its sync would record a length and blocks, too.
 
 use std::{
     fs::File,
     io::{Read, Write},
+    iter,
     net::{TcpListener, TcpStream},
+    os::unix::fs::FileExt,
     time::{Duration, Instant},
 };
 
@@ -21,6 +24,7 @@ use crate::{
 };
 
 const BLOCK_BYTES: usize = 4_096;
+const BLOCKS: u64 = 4_096;
 const MESSAGE_BYTES: usize = 128;
 
 /// Measures the floor for this long.
@@ -29,7 +33,9 @@ const MESSAGE_BYTES: usize = 128;
 /// When disk or loopback fail.
 pub fn bare(time: Duration) -> anyhow::Result<Row> {
     let dir = store()?;
-    let mut file = File::create(dir.path().join("floor"))?;
+    let file = File::create(dir.path().join("floor"))?;
+    iter::repeat_n([0; BLOCK_BYTES], 4_096).try_for_each(|block| (&file).write_all(&block))?;
+    file.sync_all()?;
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let mut near = TcpStream::connect(listener.local_addr()?)?;
     let (mut far, _) = listener.accept()?;
@@ -41,10 +47,10 @@ pub fn bare(time: Duration) -> anyhow::Result<Row> {
         while far.read_exact(&mut message).and_then(|()| far.write_all(&message)).is_ok() {}
     });
     let mut latencies_us = Histogram::new_with_bounds(1, 60_000_000, 3)?;
-    let (mut syncs, mut message, began) = (0, [7; MESSAGE_BYTES], Instant::now());
+    let (mut syncs, mut message, began) = (0_u64, [7; MESSAGE_BYTES], Instant::now());
     while began.elapsed() < time {
         let once = Instant::now();
-        file.write_all(&[7; BLOCK_BYTES])?;
+        file.write_all_at(&[7; BLOCK_BYTES], syncs % BLOCKS * BLOCK_BYTES as u64)?;
         file.sync_data()?;
         near.write_all(&message)?;
         near.read_exact(&mut message)?;

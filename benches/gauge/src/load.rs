@@ -6,7 +6,8 @@
 //! - **Open loop** (a rate): requests are due at fixed moments, whether or not the earlier ones were
 //!   answered, and a latency counts from the moment when its request was due. So a stall counts against
 //!   every request that should have been sent meanwhile: corrected for coordinated omission. At most
-//!   `clients` are under way; one beyond that waits, and its wait counts.
+//!   `clients` are under way; one beyond that waits, and its wait counts. All that were due before the end are
+//!   sent, so a rate that the system cannot carry shows as a longer run with fewer requests a second.
 //!
 //! Invariants: a request is in the histogram if it succeeded, and counted as an error if not; no task
 //! outlives the `Load`; memory does not grow with the number of requests.
@@ -15,10 +16,9 @@
 
 use std::{
     fmt,
-    str::FromStr,
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -65,15 +65,6 @@ impl fmt::Display for Verb {
             Verb::ReadLocal => "local",
             Verb::Mix => "mix",
         })
-    }
-}
-
-impl FromStr for Verb {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        let found = Verb::ALL.into_iter().find(|verb| verb.to_string() == name);
-        found.ok_or_else(|| format!("no verb {name:?}"))
     }
 }
 
@@ -162,20 +153,24 @@ struct Tally {
     writes: AtomicU64,
     errors: AtomicU64,
     first_error: Mutex<Option<String>>,
-    stop: AtomicBool,
+    /// Nothing is sent that is due later.
+    end: OnceLock<Instant>,
     /// One for each connection, so that clients do not queue to note a latency.
     latencies_us: Vec<Mutex<Histogram<u64>>>,
 }
 
 impl Tally {
-    /// The number of the next request, if there is to be one.
+    /// The number of the next request, if the plan has one.
     fn ticket(&self, plan: &Plan) -> Option<u64> {
         let ticket = self.tickets.fetch_add(1, Ordering::Relaxed);
-        let more = match plan.until {
-            Until::Time(_) => true,
-            Until::Requests(count) => ticket < count,
-        };
-        (more && !self.stop.load(Ordering::Relaxed)).then_some(ticket)
+        match plan.until {
+            Until::Requests(count) if ticket >= count => None,
+            _ => Some(ticket),
+        }
+    }
+
+    fn is_over(&self, due: Instant) -> bool {
+        self.end.get().is_some_and(|end| due > *end)
     }
 
     fn note(&self, shard: usize, since: Instant, outcome: &anyhow::Result<bool>) {
@@ -226,11 +221,11 @@ impl Load {
         for _ in &connections {
             tally.latencies_us.push(Mutex::new(Histogram::new_with_bounds(1, LATENCY_US_MAX, 3)?));
         }
-        let (tally, mut tasks) = (Arc::new(tally), JoinSet::new());
+        let (tally, mut tasks, began) = (Arc::new(tally), JoinSet::new(), Instant::now());
         match plan.rate {
             Some(rate) => {
                 let tally = tally.clone();
-                tasks.spawn(open(connections, plan, rate, tally));
+                tasks.spawn(open(connections, plan, (began, rate), tally));
             }
             None => {
                 for number in 0..plan.clients {
@@ -239,16 +234,16 @@ impl Load {
                 }
             }
         }
-        Ok(Self { tally, tasks, began: Instant::now() })
+        Ok(Self { tally, tasks, began })
     }
 
-    /// Sends nothing more, unless the plan's requests are to be finished, and waits for the answers.
+    /// Sends nothing more than is due, unless the plan's requests are to be finished, and waits for the answers.
     ///
     /// # Errors
     /// When a client panicked.
     pub async fn finish(mut self, plan: &Plan) -> anyhow::Result<Outcome> {
         if let Until::Time(_) = plan.until {
-            self.tally.stop.store(true, Ordering::Relaxed);
+            self.tally.end.get_or_init(Instant::now);
         }
         while let Some(task) = self.tasks.join_next().await {
             task?;
@@ -292,6 +287,9 @@ pub async fn drive_on<C: Connection>(connections: Vec<C>, plan: &Plan) -> anyhow
 async fn closed<C: Connection>(connection: C, plan: Plan, number: usize, tally: Arc<Tally>) {
     while let Some(ticket) = tally.ticket(&plan) {
         let began = Instant::now();
+        if tally.is_over(began) {
+            return;
+        }
         let outcome = request(&connection, &plan, ticket).await;
         tally.note(number, began, &outcome);
         if outcome.is_err() {
@@ -300,10 +298,14 @@ async fn closed<C: Connection>(connection: C, plan: Plan, number: usize, tally: 
     }
 }
 
-async fn open<C: Connection>(connections: Vec<C>, plan: Plan, rate: f64, tally: Arc<Tally>) {
+async fn open<C: Connection>(
+    connections: Vec<C>,
+    plan: Plan,
+    (began, rate): (Instant, f64),
+    tally: Arc<Tally>,
+) {
     let under_way = Arc::new(Semaphore::new(plan.clients));
-    let (runtime, began) = (Handle::current(), Instant::now());
-    let mut requests = JoinSet::new();
+    let (runtime, mut requests) = (Handle::current(), JoinSet::new());
     let (pace, mut due) = tokio::sync::mpsc::channel(plan.clients.max(1));
     let (pacing, pacer) = (tally.clone(), runtime.clone());
     // A thread of its own: the runtime's timers have a grain of 1 ms, and are late when it is busy.
@@ -311,6 +313,9 @@ async fn open<C: Connection>(connections: Vec<C>, plan: Plan, rate: f64, tally: 
         while let Some(ticket) = pacing.ticket(&plan) {
             let at = began + Duration::from_secs_f64(ticket as f64 / rate);
             std::thread::sleep(at.saturating_duration_since(Instant::now()));
+            if pacing.is_over(at) {
+                return;
+            }
             if pacer.block_on(pace.send((ticket, at))).is_err() {
                 return;
             }
@@ -351,6 +356,43 @@ async fn request<C: Connection>(connection: &C, plan: &Plan, ticket: u64) -> any
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A system that answers one request after the other, each after a while.
+    #[derive(Clone)]
+    struct Slow(Arc<tokio::sync::Mutex<()>>);
+
+    impl Connection for Slow {
+        async fn write(&self, _key: u64, _value: Vec<u8>) -> anyhow::Result<()> {
+            let _turn = self.0.lock().await;
+            sleep(Duration::from_millis(5)).await;
+            Ok(())
+        }
+
+        async fn read(&self, _key: u64) -> anyhow::Result<()> {
+            anyhow::bail!("nobody reads")
+        }
+
+        async fn read_local(&self, key: u64) -> anyhow::Result<()> {
+            self.read(key).await
+        }
+    }
+
+    /// What was due and not sent yet when the time was over was not counted: a system that stood still at the end,
+    /// or was slower than the rate all the time, looked no worse than what it had answered.
+    #[tokio::test]
+    async fn all_that_was_due_is_sent_and_its_wait_counts() {
+        let until = Until::Time(Duration::from_millis(100));
+        let keys = Keys::below(1);
+        let (verb, rate) = (Verb::Write, Some(1_000.0));
+        let plan = Plan { verb, clients: 2, value_bytes: 1, keys, rate, until };
+        let outcome = drive_on(vec![Slow(Arc::default())], &plan).await.unwrap();
+        let (sent, longest) = (outcome.latencies_us.len(), outcome.latencies_us.max());
+        assert!(sent >= 100, "{sent} requests of 100 were sent");
+        assert!(
+            longest >= 400_000,
+            "the last one, due after 100 ms, had 99 before it of 5 ms each"
+        );
+    }
 
     /// A state that is filled with fewer keys than it says would be smaller than what is claimed.
     #[test]

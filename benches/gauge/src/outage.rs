@@ -147,6 +147,7 @@ pub async fn transfer(
         orders.push(began.elapsed());
         sleep(SETTLE).await;
         let outcome = load.finish(&LOAD).await?;
+        anyhow::ensure!(outcome.errors == 0, "a write failed: {:?}", outcome.first_error);
         pauses.push(Duration::from_micros(outcome.latencies_us.max()));
     }
     Ok((Spread::of(orders)?, Spread::of(pauses)?))

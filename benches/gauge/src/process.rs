@@ -192,11 +192,13 @@ fn field(pid: u32, file: &str, name: &str) -> Option<u64> {
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// A directory for the nodes' disks, beside the build: on a disk, not on a memory file system.
+/// A directory for the nodes' disks, beside the build: on a disk, not on a memory file system. What was deleted before
+/// is gone from the disk, too: where it is mounted with `discard`, syncs would wait for that.
 ///
 /// # Errors
 /// When it cannot be made.
 pub fn store() -> anyhow::Result<TempDir> {
+    rustix::fs::sync();
     let program: PathBuf = std::env::current_exe()?;
     let beside: &Path = program.parent().context("the program has no directory")?;
     Ok(tempfile::Builder::new().prefix("bench-").tempdir_in(beside)?)

@@ -164,7 +164,7 @@ pub async fn measure_on<S: System, C: Connection>(
     plan: &Plan,
 ) -> anyhow::Result<Row> {
     if let Until::Time(time) = plan.until {
-        let warm_up = Plan { until: Until::Time(time / 3), rate: None, ..*plan };
+        let warm_up = Plan { until: Until::Time(time / 3), ..*plan };
         drive_on(connections.to_vec(), &warm_up).await?;
     }
     let before = system.used().await?;

@@ -18,7 +18,7 @@ use crate::{FEW, MANY};
 pub(crate) struct Side {
     /// From the spawn of the processes to the first acknowledged write.
     pub(crate) starts: Vec<Duration>,
-    pub(crate) rows: Vec<(Verb, Row)>,
+    pub(crate) rows: Vec<Row>,
     /// From the leader's death to the next acknowledged write.
     pub(crate) failovers: Vec<Duration>,
     pub(crate) resident_mib: Option<f64>,
@@ -26,18 +26,19 @@ pub(crate) struct Side {
 
 impl Side {
     /// The median over the rounds of one figure of a row.
-    fn median(&self, verb: Verb, clients: usize, figure: impl Fn(&Row) -> f64) -> Option<f64> {
-        let those = self.rows.iter().filter(|(of, row)| *of == verb && row.clients == clients);
-        let mut figures: Vec<f64> = those.map(|(_, row)| figure(row)).collect();
+    fn median(&self, what: &str, clients: usize, figure: impl Fn(&Row) -> f64) -> Option<f64> {
+        let those = self.rows.iter().filter(|row| row.what == what && row.clients == clients);
+        let mut figures: Vec<f64> = those.map(figure).collect();
         figures.sort_unstable_by(f64::total_cmp);
         figures.get(figures.len() / 2).copied()
     }
 
     fn line(&self, name: &str, verb: Verb) -> Line {
-        let mut clients: Vec<usize> = self.rows.iter().map(|(_, row)| row.clients).collect();
+        let mut clients: Vec<usize> = self.rows.iter().map(|row| row.clients).collect();
         clients.sort_unstable();
         clients.dedup();
-        let throughput = |n: usize| Some((n as f64, self.median(verb, n, |r| r.ops_per_second)?));
+        let what = verb.to_string();
+        let throughput = |n: usize| Some((n as f64, self.median(&what, n, |r| r.ops_per_second)?));
         Line {
             name: format!("{name}, {verb}"),
             points: clients.into_iter().filter_map(throughput).collect(),
@@ -55,7 +56,10 @@ pub(crate) struct Comparison {
 }
 
 /// A figure of one side, or nothing if it was not measured.
-type Figure = fn(&Side) -> Option<f64>;
+type Figure = Box<dyn Fn(&Side) -> Option<f64>>;
+
+/// What the row is called in which all are sent the same.
+pub(crate) const STEADY: &str = "steady";
 
 const HIGHER: &str = "higher";
 const LOWER: &str = "lower";
@@ -65,21 +69,29 @@ const HIQLITE_NOTE: &str = "\nhiqlite: its first write may be on one disk only; 
     clients every 250 ms, and its own client takes longer to find the leader.\n";
 
 /// What is compared, and which direction is better.
-const ROWS: [(&str, &str, Figure); 9] = [
-    ("writes/s, 256 clients", HIGHER, |s| s.median(Verb::Write, MANY, |r| r.ops_per_second)),
-    ("write p99 ms, 256 clients", LOWER, |s| s.median(Verb::Write, MANY, |r| r.p99_ms)),
-    ("write p50 ms, 1 client", LOWER, |s| s.median(Verb::Write, FEW, |r| r.p50_ms)),
-    ("linearizable reads/s, 256 clients", HIGHER, |s| {
-        s.median(Verb::Read, MANY, |r| r.ops_per_second)
-    }),
-    ("CPU us per write, all nodes, 256", LOWER, |s| {
-        s.median(Verb::Write, MANY, |r| r.cpu_us_per_op)
-    }),
-    ("failover ms, median", LOWER, |s| median_ms(&s.failovers)),
-    ("failover ms, worst", LOWER, |s| Some(s.failovers.iter().max()?.as_secs_f64() * 1e3)),
-    ("spawn to first write ms", LOWER, |s| median_ms(&s.starts)),
-    ("memory MiB a node, after many writes", LOWER, |s| s.resident_mib),
-];
+fn rows(clients: &[usize]) -> Vec<(String, &'static str, Figure)> {
+    let mut rows = Vec::new();
+    let mut add = |name: &str, better, figure| rows.push((name.to_owned(), better, figure));
+    let median = |what: &str, clients, figure: fn(&Row) -> f64| -> Figure {
+        let what = what.to_owned();
+        Box::new(move |side| side.median(&what, clients, figure))
+    };
+    for clients in clients {
+        let name = format!("writes/s, {clients} clients");
+        add(&name, HIGHER, median("writes", *clients, |row| row.ops_per_second));
+    }
+    add("write p99 ms, 256 clients", LOWER, median("writes", MANY, |row| row.p99_ms));
+    add("write p99 ms, 1,000 due each second", LOWER, median(STEADY, MANY, |row| row.p99_ms));
+    add("write p50 ms, 1 client", LOWER, median("writes", FEW, |row| row.p50_ms));
+    let reads = median("reads", MANY, |row| row.ops_per_second);
+    add("linearizable reads/s, 256 clients", HIGHER, reads);
+    let cpu = median("writes", MANY, |row| row.cpu_us_per_op);
+    add("CPU us per write, all nodes, 256 clients", LOWER, cpu);
+    add("failover ms, median", LOWER, Box::new(|side| median_ms(&side.failovers)));
+    add("spawn to first write ms, median", LOWER, Box::new(|side| median_ms(&side.starts)));
+    add("memory MiB a node, after many writes", LOWER, Box::new(|side| side.resident_mib));
+    rows
+}
 
 fn median_ms(times: &[Duration]) -> Option<f64> {
     Spread::of(times.to_vec()).ok().map(|spread| spread.median_ms())
@@ -94,14 +106,14 @@ impl Comparison {
     }
 
     /// In Markdown, for the README.
-    pub(crate) fn table(&self) -> String {
+    pub(crate) fn table(&self, clients: &[usize]) -> String {
         let others = self.others();
         let mut out = String::from("| medians | sixbells |");
         for (name, _) in &others {
             out += &format!(" {name} | sixbells / {name} |");
         }
         out += &format!(" better |\n|---|---|{}---|\n", "---|---|".repeat(others.len()));
-        for (what, better, figure) in ROWS {
+        for (what, better, figure) in rows(clients) {
             let Some(ours) = figure(&self.sixbells) else { continue };
             out += &format!("| {what} | {} |", short(ours));
             for (_, side) in &others {
