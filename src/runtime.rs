@@ -122,6 +122,18 @@ pub(crate) fn give_way() {
     thread::sleep(TURN);
 }
 
+/// How long a disk is left to others at most: somebody waits for the work, too.
+const REST_MAX: Duration = Duration::from_millis(50);
+
+/// Does work that keeps others from a disk, and leaves it to them for twice as long. Of the real world, as well.
+#[expect(clippy::disallowed_methods, reason = "this is the door")]
+pub(crate) fn a_third_of_the_time<T>(work: impl FnOnce() -> T) -> T {
+    let began = std::time::Instant::now();
+    let done = work();
+    thread::sleep((2 * began.elapsed()).min(REST_MAX));
+    done
+}
+
 #[cfg(test)]
 thread_local! {
     /// How often this thread gave way.

@@ -39,6 +39,13 @@ pub trait Disk: Send + Sync + fmt::Debug + 'static {
     /// Removes a file.
     fn remove(&self, name: &str) -> io::Result<()>;
 
+    /// Cuts up to so many bytes off the end of a file, durably, and says how many are left. A disk that removes a large
+    /// file as fast as a small one does nothing and says 0.
+    fn shorten(&self, name: &str, bytes: u64) -> io::Result<u64> {
+        let _ = (name, bytes);
+        Ok(0)
+    }
+
     /// The names of all files, sorted.
     fn names(&self) -> io::Result<Vec<String>>;
 
@@ -126,6 +133,14 @@ impl Disk for OsDisk {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         fs::remove_file(self.dir.join(name))
+    }
+
+    fn shorten(&self, name: &str, bytes: u64) -> io::Result<u64> {
+        let file = File::options().write(true).open(self.dir.join(name))?;
+        let left = file.metadata()?.len().saturating_sub(bytes);
+        file.set_len(left)?;
+        file.sync_all()?;
+        Ok(left)
     }
 
     fn names(&self) -> io::Result<Vec<String>> {

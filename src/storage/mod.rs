@@ -30,6 +30,7 @@ mod index;
 mod lock;
 mod memory;
 mod records;
+mod replaced;
 mod scan;
 mod sled;
 mod slot;

@@ -13,7 +13,7 @@
 //! Invariants
 //! - A file under a snapshot's name is complete: it was written under a temporary name, synced,
 //!   renamed, and the directory synced, in that order.
-//! - An older snapshot is removed only after a newer one is durable.
+//! - An older snapshot is removed only after a newer one is durable; a large one step by step, see [`replaced`].
 //! - *Built* snapshots hold nothing that the log did not hold durably; that lets the node tell a lost
 //!   log from a received snapshot that the log never reached.
 //!
@@ -27,12 +27,16 @@ use std::{
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{Disk, DiskFile, LogId};
+use super::{
+    Disk, DiskFile, LogId,
+    replaced::{self, Reader, Readers},
+};
 use crate::{
     checksummed::Checksummed,
     codec,
     error::Damage,
     plant::{Bug, planted},
+    runtime::{Runtime, spawn},
     turns::Turns,
 };
 
@@ -67,6 +71,7 @@ pub(crate) enum SnapshotOrigin {
 #[derive(Clone, Debug)]
 pub(crate) struct SnapshotFile {
     disk: Arc<dyn Disk>,
+    readers: Readers,
     name: String,
     pub(crate) meta: SnapshotMeta,
     pub(crate) origin: SnapshotOrigin,
@@ -96,6 +101,7 @@ impl Reading {
 #[derive(Clone, Debug)]
 pub(crate) struct Snapshots {
     disk: Arc<dyn Disk>,
+    readers: Readers,
 }
 
 impl Snapshots {
@@ -112,9 +118,10 @@ impl Snapshots {
                 newest = Some(name);
             }
         }
-        let verify = |name| SnapshotFile::verify(disk.clone(), name, Reading::AtOnce);
+        let this = Self { disk, readers: Readers::default() };
+        let verify = |name| SnapshotFile::verify(&this, name, Reading::AtOnce);
         let current = newest.map(verify).transpose()?;
-        Ok((Self { disk }, current))
+        Ok((this, current))
     }
 
     /// Writes a snapshot of the node's own state; `save` writes the state. Durable on return.
@@ -138,6 +145,7 @@ impl Snapshots {
         file.finish()?;
         let file = SnapshotFile {
             disk: self.disk.clone(),
+            readers: self.readers.clone(),
             name: temporary,
             meta,
             origin: SnapshotOrigin::Built,
@@ -153,10 +161,11 @@ impl Snapshots {
     pub(crate) fn receive(&self, sender: u64) -> io::Result<Receiving> {
         let name = format!("{TEMPORARY}from-{sender}");
         let file = self.disk.create(&name)?;
-        Ok(Receiving { disk: self.disk.clone(), name, file, bytes: 0 })
+        Ok(Receiving { snapshots: self.clone(), name, file, bytes: 0 })
     }
 
-    /// Gives a verified, synced file its name, makes that durable, and removes older ones.
+    /// Gives a verified, synced file its name, makes that durable, and takes older ones away.
+    /// [`tidy`](Self::tidy) comes next.
     pub(crate) fn publish(&self, file: SnapshotFile) -> io::Result<SnapshotFile> {
         let name = name(&file);
         if file.name != name {
@@ -167,10 +176,24 @@ impl Snapshots {
         }
         for other in self.disk.names()? {
             if other.starts_with("snapshot-") && other < name {
-                remove_if_there(&*self.disk, &other)?;
+                unless_gone(self.readers.take_away(&*self.disk, &other))?;
             }
         }
         Ok(SnapshotFile { name, ..file })
+    }
+
+    /// Removes what was taken away, if it takes long, where nobody waits for it.
+    pub(crate) fn tidy<R: Runtime>(&self) {
+        if !self.readers.take_left() {
+            return;
+        }
+        let disk = Arc::downgrade(&self.disk);
+        spawn::<R>(async move {
+            let removed = R::aside(move || replaced::remove_all(&disk)).await;
+            if let Err(error) = removed.and_then(|removed| removed) {
+                tracing::error!(%error, "cannot remove a snapshot that was replaced");
+            }
+        });
     }
 }
 
@@ -213,8 +236,8 @@ impl Write for Steady {
 }
 
 /// Two snapshots, one built and one received, may be published at once and clear the same one away.
-fn remove_if_there(disk: &dyn Disk, name: &str) -> io::Result<()> {
-    match disk.remove(name) {
+fn unless_gone(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
         removed => removed,
     }
@@ -247,7 +270,7 @@ impl SnapshotFile {
     /// Removes the file, if it was received and not published.
     pub(crate) fn discard(&self) -> io::Result<()> {
         match self.name.starts_with(TEMPORARY) {
-            true => remove_if_there(&*self.disk, &self.name),
+            true => unless_gone(self.disk.remove(&self.name)),
             false => Ok(()),
         }
     }
@@ -255,10 +278,12 @@ impl SnapshotFile {
     /// The bytes of the file from the start, to be sent. They can be read to the end even if a newer
     /// snapshot takes the file's place meanwhile.
     pub(crate) fn pieces(&self) -> io::Result<Pieces> {
-        Ok(Pieces(self.disk.open(&self.name)?))
+        let (file, reader) = self.readers.open(&*self.disk, &self.name)?;
+        Ok(Pieces { file, _reader: reader })
     }
 
-    fn verify(disk: Arc<dyn Disk>, name: String, reading: Reading) -> io::Result<Self> {
+    fn verify(snapshots: &Snapshots, name: String, reading: Reading) -> io::Result<Self> {
+        let Snapshots { disk, readers } = snapshots.clone();
         let damaged = |offset: u64, reason: &str| {
             let damage = Damage { file: disk.path(&name), offset, reason: reason.to_owned() };
             io::Error::from(damage)
@@ -282,25 +307,28 @@ impl SnapshotFile {
         let meta = read_meta(&mut *reader).map_err(|e| damaged(0, &e.to_string()))?;
         let origin =
             if name.ends_with("-built") { SnapshotOrigin::Built } else { SnapshotOrigin::Received };
-        Ok(Self { disk, name, meta, origin, bytes: length })
+        Ok(Self { disk, readers, name, meta, origin, bytes: length })
     }
 }
 
 /// A snapshot on its way out.
-pub(crate) struct Pieces(Box<dyn super::DiskReader>);
+pub(crate) struct Pieces {
+    file: Box<dyn super::DiskReader>,
+    _reader: Reader,
+}
 
 impl Pieces {
     /// The next `bytes` bytes; fewer at the end of the file, and none behind it.
     pub(crate) fn next(&mut self, bytes: usize) -> io::Result<Bytes> {
         let mut piece = Vec::new();
-        (&mut self.0).take(bytes as u64).read_to_end(&mut piece)?;
+        (&mut self.file).take(bytes as u64).read_to_end(&mut piece)?;
         Ok(piece.into())
     }
 }
 
 /// A snapshot on its way in.
 pub(crate) struct Receiving {
-    disk: Arc<dyn Disk>,
+    snapshots: Snapshots,
     name: String,
     file: Box<dyn DiskFile>,
     bytes: u64,
@@ -323,13 +351,18 @@ impl Receiving {
     /// All bytes are here: verifies them. [`Snapshots::publish`] comes next, or nothing if the
     /// snapshot turns out not to be wanted.
     pub(crate) fn finish(self) -> io::Result<SnapshotFile> {
-        SnapshotFile::verify(self.disk, self.name, Reading::InTurns)
+        SnapshotFile::verify(&self.snapshots, self.name, Reading::InTurns)
     }
 }
 
 impl std::fmt::Debug for Receiving {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} ({} bytes so far)", self.disk.path(&self.name).display(), self.bytes)
+        write!(
+            f,
+            "{} ({} bytes so far)",
+            self.snapshots.disk.path(&self.name).display(),
+            self.bytes
+        )
     }
 }
 

@@ -77,7 +77,8 @@ fn a_transfer_outlives_its_file() {
 #[test]
 fn what_another_has_cleared_away_is_gone() {
     let disk = Arc::new(MemoryDisk::default());
-    remove_if_there(&*disk, "snapshot-of-old").unwrap();
+    let (snapshots, _) = Snapshots::open(disk.clone()).unwrap();
+    unless_gone(snapshots.readers.take_away(&*disk, "snapshot-of-old")).unwrap();
 }
 
 /// A snapshot arrives whole and is not wanted: it must not stay on the disk for ever, but one that
@@ -174,8 +175,9 @@ fn a_large_file_is_made_durable_as_it_grows() {
 #[test]
 fn a_piece_is_durable_before_the_next_one_comes() {
     let file = Unsynced::default();
-    let (disk, box_of) = (Arc::new(MemoryDisk::default()), Box::new(file.clone()));
-    let mut receiving = Receiving { disk, name: "any".into(), file: box_of, bytes: 0 };
+    let (snapshots, _) = Snapshots::open(Arc::new(MemoryDisk::default())).unwrap();
+    let growing = Box::new(file.clone());
+    let mut receiving = Receiving { snapshots, name: "any".into(), file: growing, bytes: 0 };
     for bytes in [1, 1_000, STEP_BYTES] {
         receiving.append(&vec![7; bytes]).unwrap();
         assert_eq!(file.0.lock().unwrap().0, 0, "of {bytes} bytes");

@@ -303,6 +303,7 @@ impl<R: Runtime> RaftSnapshotBuilder<Types<R>> for StateMachineStore<R> {
         let file = R::aside(move || snapshots.build(meta, |out| captured.save(out))).await??;
         tracing::info!(last = ?file.meta.last, bytes = file.bytes, "snapshot taken");
         self.set_current(&file);
+        self.snapshots.tidy::<R>();
         to_snapshot::<R>(file)
     }
 }
@@ -369,6 +370,7 @@ impl<R: Runtime> RaftStateMachine<Types<R>> for StateMachineStore<R> {
         // It may be large: neither who reads nor who applies waits until it is gone.
         spawn::<R>(async move { drop(R::aside(move || drop(old)).await) });
         self.set_current(&file);
+        self.snapshots.tidy::<R>();
         Ok(())
     }
 

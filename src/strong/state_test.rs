@@ -1,4 +1,4 @@
-//! The story of a state that took long to go.
+//! Stories of a state, and of a snapshot, that took long to go.
 
 use std::{
     sync::{
@@ -15,7 +15,7 @@ use super::*;
 use crate::{
     machine::{StateMachine, Typed},
     runtime::{AsyncRuntime, TokioRuntime},
-    storage::{MemoryDisk, MemoryLog},
+    storage::{Disk, MemoryDisk, MemoryLog, OsDisk},
 };
 
 type R = TokioRuntime;
@@ -100,4 +100,63 @@ async fn nobody_waits_until_a_replaced_state_is_freed() {
     while !FREED.load(SeqCst) {
         R::sleep(Duration::from_millis(5)).await;
     }
+}
+
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct Nothing;
+
+impl StateMachine for Nothing {
+    type Command = ();
+    type Response = ();
+    type Query = ();
+    type Answer = ();
+
+    fn apply(&mut self, (): ()) {}
+
+    fn query(&self, (): ()) {}
+}
+
+/// A large snapshot that was replaced is removed step by step, which has to be begun by whoever replaced it.
+#[tokio::test]
+async fn of_what_a_snapshot_replaced_nothing_is_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk: Arc<dyn Disk> = Arc::new(OsDisk::open(dir.path()).unwrap());
+    let (snapshots, _) = Snapshots::open(disk.clone()).unwrap();
+    let replace = |index: u64| {
+        let large = |index| {
+            let last = Some(LogId { term: 1, index });
+            let meta = SnapshotMeta { last, membership: Bytes::new() };
+            snapshots.build(meta, |out| out.write_all(&vec![7; 9 << 20])).unwrap()
+        };
+        large(index);
+        large(index + 1);
+        let names = disk.names().unwrap();
+        assert!(names.iter().any(|name| name.contains("replaced")), "{names:?}");
+    };
+    let all_gone = async || {
+        let some = || disk.names().unwrap().iter().any(|name| name.contains("replaced"));
+        for _ in 0..2_000 {
+            if !some() {
+                return;
+            }
+            R::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("{:?}", disk.names());
+    };
+    let shared = || Arc::new(SharedState::<R>::open(Typed::<Nothing>::boxed(), None).unwrap());
+    let watchers = (Hashes::every(0), Pace::every(u64::MAX));
+    let log = Arc::new(MemoryLog::new());
+    let mut store = StateMachineStore::<R>::new(shared(), snapshots.clone(), None, log, watchers);
+
+    replace(1);
+    store.build_snapshot().await.unwrap();
+    all_gone().await;
+
+    let captured = shared().capture().unwrap();
+    let meta = SnapshotMeta { last: Some(LogId { term: 1, index: 9 }), ..captured.meta() };
+    replace(3);
+    let file = snapshots.build(meta, |out| captured.save(out)).unwrap();
+    let meta = to_snapshot::<R>(file.clone()).unwrap().meta;
+    store.install_snapshot(&meta, file).await.unwrap();
+    all_gone().await;
 }

@@ -243,13 +243,11 @@ impl Sixbells {
         within: Duration,
     ) -> anyhow::Result<CaughtUp> {
         let answers = self.answers(seat, since, within).await?;
-        // The same clients all the time, for the leader is under measurement.
-        let (to_leader, to_seat) = (self.client(leader).await?, self.client(seat).await?);
+        let client = self.client(leader).await?;
+        let status = |seat: usize| client.status_of(self.addrs[seat].clone());
         while since.elapsed() < within {
             // The leader first: so the other had a moment more. Under load either may be late to answer.
-            let leads = to_leader.status_of(self.addrs[leader].clone()).await;
-            let follows = to_seat.status_of(self.addrs[seat].clone()).await;
-            if let (Ok(leads), Ok(follows)) = (leads, follows)
+            if let (Ok(leads), Ok(follows)) = (status(leader).await, status(seat).await)
                 && let (Some(committed), Some(applied)) = (leads.committed, follows.applied)
                 && applied.index + LAG_ENTRIES >= committed.index
             {
