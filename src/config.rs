@@ -47,7 +47,8 @@ pub struct Config {
     /// a snapshot. Default 2 s.
     pub append_timeout: Duration,
 
-    /// How long one snapshot may take on its way to a follower, with the rests between its pieces. Default 10 min.
+    /// How long one snapshot may take on its way to a follower; a quarter of it may be rests between its pieces.
+    /// Default 10 min.
     pub snapshot_timeout: Duration,
 
     /// Requests this node works on at once; one more is `Overloaded`. Default 4,096.
@@ -107,7 +108,7 @@ pub struct Config {
     pub append_bytes_max: u64,
 
     /// Size of the pieces in which a snapshot travels. Default 1 MiB, at most 16 MiB. After each piece the sender rests
-    /// for twice the time that it took, in all for 10 s at most: the receiver may share its disk with others.
+    /// for twice the time that it took, for 50 ms at most: the receiver may share its disk with others.
     pub snapshot_chunk_bytes: usize,
 
     /// Every so many entries of the log, which under load hold many commands each, the members compare their states,

@@ -4,7 +4,7 @@
 //!
 //! In: bytes, in pieces of any length. Out: the same bytes, in pieces of 64 KiB or less, and a rest after as many.
 //!
-//! Does not: rest for a disk; who sends a snapshot does.
+//! Does not: rest for a disk; who sends or removes a snapshot does.
 
 use std::io::{self, Read, Write};
 

@@ -13,7 +13,8 @@
 //! Invariants
 //! - A file under a snapshot's name is complete: it was written under a temporary name, synced,
 //!   renamed, and the directory synced, in that order.
-//! - An older snapshot is removed only after a newer one is durable; a large one step by step, see [`replaced`].
+//! - An older snapshot is removed only after a newer one is durable; a large one step by step where it can be, see
+//!   [`replaced`].
 //! - *Built* snapshots hold nothing that the log did not hold durably; that lets the node tell a lost
 //!   log from a received snapshot that the log never reached.
 //!

@@ -7,7 +7,7 @@
 //! - A member that is sent what is committed already is behind. As long as commits go on, nobody waits for it; but
 //!   whoever shares its disk or its processors waits while it writes that down, and that may be the leader. So it
 //!   is sent little at once, unless it would take long to get level so, or would never: the way to it is long, or
-//!   as much is committed meanwhile.
+//!   it does not come nearer, for as many entries are committed meanwhile.
 //! - A request without entries says only how far the log is committed. It waits [`COMMIT_WAIT`] for one with
 //!   entries, which says so too. Without that, every write would cost each member two messages. It does not
 //!   wait where the reply to the one before it may be what commits an entry.
@@ -59,6 +59,10 @@ pub(super) const LITTLE_BYTES: u64 = 64 << 10;
 
 /// Requests during which the gap should become smaller.
 const GAP_REQUESTS: u32 = 256;
+
+/// How often in a row it does not before that counts: what is committed now may be many small entries, and what the
+/// member lacks few large ones.
+const STALLS_MAX: u32 = 8;
 
 /// Requests during which nothing was committed: somebody may wait for the member that is behind, or nobody writes
 /// whom it could hold up.
@@ -128,14 +132,15 @@ struct Lag<R: Runtime> {
     /// Entries between what was sent and what was committed, so many requests ago.
     gap: u64,
     sent: u32,
-    /// It has not become smaller. So it stays until the member is level: to go back would let it grow again.
-    falls_back: bool,
+    /// How often in a row it has not become smaller. The last time counts until the member is level: to go back would
+    /// let the gap grow again.
+    stalls: u32,
 }
 
 impl<R: Runtime> Lag<R> {
     fn none() -> Self {
-        let (gap, sent, falls_back) = (u64::MAX, 0, false);
-        Self { behind: false, committed: None, still: 0, late: 0, gap, sent, falls_back }
+        let (gap, sent, stalls) = (u64::MAX, 0, 0);
+        Self { behind: false, committed: None, still: 0, late: 0, gap, sent, stalls }
     }
 
     /// Of a request that is about to be sent and its last entry.
@@ -148,11 +153,12 @@ impl<R: Runtime> Lag<R> {
 
     fn look_at_the_gap(&mut self, gap: u64) {
         if !self.behind {
-            (self.gap, self.sent, self.falls_back) = (u64::MAX, 0, false);
-        } else if self.sent < GAP_REQUESTS {
-            self.sent += 1;
-        } else {
-            self.falls_back |= gap >= self.gap;
+            (self.gap, self.sent, self.stalls) = (u64::MAX, 0, 0);
+            return;
+        }
+        self.sent = self.sent.saturating_add(1);
+        if self.sent == GAP_REQUESTS && self.stalls < STALLS_MAX {
+            self.stalls = if gap >= self.gap { self.stalls + 1 } else { 0 };
             (self.gap, self.sent) = (gap, 0);
         }
     }
@@ -162,7 +168,7 @@ impl<R: Runtime> Lag<R> {
     }
 
     fn can_wait(&self) -> bool {
-        self.behind && self.still < STILL_MAX && self.late < FAR_REPLIES && !self.falls_back
+        self.behind && self.still < STILL_MAX && self.late < FAR_REPLIES && self.stalls < STALLS_MAX
     }
 }
 

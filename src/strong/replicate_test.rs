@@ -382,27 +382,47 @@ async fn a_member_that_commits_wait_for_is_sent_more_at_once() {
 #[tokio::test(start_paused = true)]
 async fn a_member_that_does_not_come_nearer_is_sent_more_at_once_until_it_is_level() {
     const WINDOW: u64 = GAP_REQUESTS as u64;
+    // The first window has none before it.
+    const STALLED: u64 = (1 + STALLS_MAX as u64) * WINDOW;
     // Two entries are committed for each that is sent, or one; later on, and in the last case always, one for two.
     for (committed, falls_back) in [(2, true), (1, true), (0, false)] {
         let bench = bench().await;
-        let early = 3 * WINDOW * committed.min(1);
-        for prev in 0..6 * WINDOW {
+        let early = (STALLED + WINDOW) * committed.min(1);
+        for prev in 0..STALLED + 12 * WINDOW {
             let later = prev.saturating_sub(early) / 2;
-            let committed = 6 * WINDOW + prev.min(early) * committed + later;
+            let committed = STALLED + 12 * WINDOW + prev.min(early) * committed + later;
             bench.requests.send(old(prev, committed)).unwrap();
         }
         settle().await;
-        bench.answer_soon(2 * GAP_REQUESTS - 8).await;
+        bench.answer_soon(u32::try_from(STALLED).unwrap() - 8).await;
         assert_eq!(bench.door.under_way().len(), 2, "it is not known yet");
         bench.answer_soon(GAP_REQUESTS).await;
         let expected = if falls_back { (1 << 20) / (40 << 10) + 1 } else { 2 };
         assert_eq!(bench.door.under_way().len(), expected);
         // All at once, for replies that wait for each other take as long as those from far away.
-        for _ in 0..=2 * WINDOW / expected as u64 {
+        for _ in 0..=10 * WINDOW / expected as u64 {
             let under_way = bench.door.under_way().len();
             (0..under_way).for_each(|_| bench.door.answer(0, AppendEntriesResponse::Success));
             TokioRuntime::sleep(FAR / 5).await;
         }
         assert_eq!(bench.door.under_way().len(), expected, "that is no reason to go back");
     }
+}
+
+/// What it lacks may be few large entries, beside many small ones that are committed now: it comes nearer in bytes.
+#[tokio::test(start_paused = true)]
+async fn a_member_that_comes_nearer_now_and_then_can_wait() {
+    const WINDOW: u64 = GAP_REQUESTS as u64;
+    const REQUESTS: u64 = 4 * STALLS_MAX as u64 * WINDOW;
+    let bench = bench().await;
+    for prev in 0..REQUESTS {
+        // Nothing more is committed in each fifth window but a little.
+        let (whole, rest) = (prev / (5 * WINDOW), prev % (5 * WINDOW));
+        let committed =
+            whole * 4 * WINDOW + rest.min(4 * WINDOW) + rest.saturating_sub(4 * WINDOW) / 2;
+        bench.requests.send(old(prev, REQUESTS + committed)).unwrap();
+    }
+    settle().await;
+    bench.answer_soon(u32::try_from(REQUESTS).unwrap() - 8).await;
+    assert_eq!(bench.door.under_way().len(), 2);
 }

@@ -9,7 +9,6 @@
 use std::{
     fs::File,
     io::{Read, Write},
-    iter,
     net::{TcpListener, TcpStream},
     os::unix::fs::FileExt,
     time::{Duration, Instant},
@@ -34,7 +33,7 @@ const MESSAGE_BYTES: usize = 128;
 pub fn bare(time: Duration) -> anyhow::Result<Row> {
     let dir = store()?;
     let file = File::create(dir.path().join("floor"))?;
-    iter::repeat_n([0; BLOCK_BYTES], 4_096).try_for_each(|block| (&file).write_all(&block))?;
+    (0..BLOCKS).map(|_| [0; BLOCK_BYTES]).try_for_each(|block| (&file).write_all(&block))?;
     file.sync_all()?;
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let mut near = TcpStream::connect(listener.local_addr()?)?;

@@ -76,16 +76,17 @@ fn rows(clients: &[usize]) -> Vec<(String, &'static str, Figure)> {
         let what = what.to_owned();
         Box::new(move |side| side.median(&what, clients, figure))
     };
+    let (writes, reads) = (Verb::Write.to_string(), Verb::Read.to_string());
     for clients in clients {
-        let name = format!("writes/s, {clients} clients");
-        add(&name, HIGHER, median("writes", *clients, |row| row.ops_per_second));
+        let name = format!("writes/s, clients: {clients}");
+        add(&name, HIGHER, median(&writes, *clients, |row| row.ops_per_second));
     }
-    add("write p99 ms, 256 clients", LOWER, median("writes", MANY, |row| row.p99_ms));
+    add("write p99 ms, 256 clients", LOWER, median(&writes, MANY, |row| row.p99_ms));
     add("write p99 ms, 1,000 due each second", LOWER, median(STEADY, MANY, |row| row.p99_ms));
-    add("write p50 ms, 1 client", LOWER, median("writes", FEW, |row| row.p50_ms));
-    let reads = median("reads", MANY, |row| row.ops_per_second);
+    add("write p50 ms, 1 client", LOWER, median(&writes, FEW, |row| row.p50_ms));
+    let reads = median(&reads, MANY, |row| row.ops_per_second);
     add("linearizable reads/s, 256 clients", HIGHER, reads);
-    let cpu = median("writes", MANY, |row| row.cpu_us_per_op);
+    let cpu = median(&writes, MANY, |row| row.cpu_us_per_op);
     add("CPU us per write, all nodes, 256 clients", LOWER, cpu);
     add("failover ms, median", LOWER, Box::new(|side| median_ms(&side.failovers)));
     add("spawn to first write ms, median", LOWER, Box::new(|side| median_ms(&side.starts)));
