@@ -38,6 +38,9 @@ const NICE: i32 = 10;
 /// The shortest sleep there is; the kernel makes some 60 microseconds of it.
 const TURN: Duration = Duration::from_micros(1);
 
+/// The longest rest after a piece of work on a disk: somebody waits for the whole.
+pub(crate) const REST_MAX: Duration = Duration::from_millis(50);
+
 /// Production: tokio.
 pub type TokioRuntime = openraft::impls::TokioRuntime;
 
@@ -63,8 +66,8 @@ pub trait Runtime:
         work: impl FnOnce() -> T + Send + 'static,
     ) -> impl Future<Output = io::Result<T>> + Send;
 
-    /// The same for work that takes the processor for long and that no request waits for: hashing a state, freeing one, or
-    /// writing it down. Where others want the processor, they have it first.
+    /// The same for work that takes the processor for long and that no request waits for: hashing a state, writing it
+    /// down, or freeing it. Where others want the processor, they have it first.
     fn aside<T: Send + 'static>(
         work: impl FnOnce() -> T + Send + 'static,
     ) -> impl Future<Output = io::Result<T>> + Send {
@@ -122,15 +125,18 @@ pub(crate) fn give_way() {
     thread::sleep(TURN);
 }
 
-/// How long a disk is left to others at most: somebody waits for the work, too.
-const REST_MAX: Duration = Duration::from_millis(50);
+/// How long to leave a disk to others after a piece of work on it that took so long: they have most of it. What takes very
+/// long likely waits for something else.
+pub(crate) fn rest_after(took: Duration) -> Duration {
+    (2 * took).min(REST_MAX)
+}
 
-/// Does work that keeps others from a disk, and leaves it to them for twice as long. Of the real world, as well.
+/// Does a piece of work on a disk, and rests. Of the real world, as well.
 #[expect(clippy::disallowed_methods, reason = "this is the door")]
-pub(crate) fn a_third_of_the_time<T>(work: impl FnOnce() -> T) -> T {
+pub(crate) fn and_rest<T>(work: impl FnOnce() -> T) -> T {
     let began = std::time::Instant::now();
     let done = work();
-    thread::sleep((2 * began.elapsed()).min(REST_MAX));
+    thread::sleep(rest_after(began.elapsed()));
     done
 }
 

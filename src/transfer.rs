@@ -28,19 +28,13 @@ use crate::{
     config::Config,
     error::Error,
     rpc::{self, Chunk},
-    runtime::{Instant, Runtime, Select2},
+    runtime::{Instant, Runtime, Select2, rest_after},
     storage::{Pieces, Receiving, SnapshotFile, Snapshots},
     transport::{CallError, Kind, Lane, Message, Peer, Transport},
 };
 
-/// A piece is followed by a rest of so many times as long as it took: whoever shares a disk or processors with the
-/// receiver, perhaps the sender itself, has most of them.
-const REST: u32 = 2;
-
-/// A piece that takes long likely has a long way, which is nobody else's.
-const REST_MAX: Duration = Duration::from_millis(50);
-
-/// All rests together take no more than this part of the time that a transfer has.
+/// A rest follows each piece, for the receiver may share its disk with others, perhaps with the sender. All rests together
+/// take no more than this part of the time that a transfer has.
 const RESTS_PART: u32 = 4;
 
 /// The reply to a [`Chunk`].
@@ -94,7 +88,7 @@ pub(crate) async fn send<R: Runtime, T: DeserializeOwned>(
         match rpc::read_reply::<SnapshotReply<T>>(&reply)? {
             SnapshotReply::Next(next) if next == sent && next > offset => {
                 offset = next;
-                let rest = (REST * (R::Instant::now() - began)).min(REST_MAX).min(rests);
+                let rest = rest_after(R::Instant::now() - began).min(rests);
                 rests -= rest;
                 R::sleep(rest).await;
             }
@@ -209,7 +203,7 @@ mod tests {
     use super::*;
     use crate::{
         error::StartError,
-        runtime::{AsyncRuntime, TokioRuntime},
+        runtime::{AsyncRuntime, REST_MAX, TokioRuntime},
         storage::{MemoryDisk, SnapshotMeta},
         transport::{BoxFuture, Service},
     };

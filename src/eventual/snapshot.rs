@@ -88,9 +88,9 @@ impl<R: Runtime> Eventual<R> {
         state: State,
         base: Base,
     ) -> Result<(), Error> {
-        let disk = snapshots.clone();
+        let store = snapshots.clone();
         let built =
-            R::aside(move || disk.build(meta(&state, &base), |out| state.applier.save(out)));
+            R::aside(move || store.build(meta(&state, &base), |out| state.applier.save(out)));
         let file = built.await.and_then(|built| built).map_err(stopped)?;
         self.keep(file);
         snapshots.tidy::<R>();
@@ -119,9 +119,9 @@ impl<R: Runtime> Eventual<R> {
         let (state, base) = loaded.map_err(|e| Error::Refused(format!("snapshot: {e}")))?;
         let count = state.count;
         let wanted = self.with(|replica| Ok(replica.tail().folded().0.count < count))?;
-        let disk = snapshots.clone();
+        let store = snapshots.clone();
         let published = R::blocking(move || match wanted {
-            true => disk.publish(file).map(Some),
+            true => store.publish(file).map(Some),
             false => file.discard().map(|()| None),
         });
         if let Some(file) = published.await.and_then(|file| file).map_err(stopped)? {

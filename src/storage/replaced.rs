@@ -23,7 +23,7 @@ use std::{
 };
 
 use super::{Disk, DiskReader};
-use crate::runtime::a_third_of_the_time;
+use crate::runtime::and_rest;
 
 /// Begins the name of a file that goes away.
 const REPLACED: &str = "temporary-replaced-";
@@ -113,7 +113,7 @@ pub(super) fn remove_all(disk: &Weak<dyn Disk>) -> io::Result<()> {
                 _ => Ok(true),
             }
         };
-        if !a_third_of_the_time(step)? {
+        if !and_rest(step)? {
             return Ok(());
         }
     }

@@ -16,6 +16,7 @@ use crate::{
     machine::{StateMachine, Typed},
     runtime::{AsyncRuntime, TokioRuntime},
     storage::{Disk, MemoryDisk, MemoryLog, OsDisk},
+    strong::suite::Nothing,
 };
 
 type R = TokioRuntime;
@@ -100,20 +101,6 @@ async fn nobody_waits_until_a_replaced_state_is_freed() {
     while !FREED.load(SeqCst) {
         R::sleep(Duration::from_millis(5)).await;
     }
-}
-
-#[derive(Clone, Default, Serialize, Deserialize)]
-struct Nothing;
-
-impl StateMachine for Nothing {
-    type Command = ();
-    type Response = ();
-    type Query = ();
-    type Answer = ();
-
-    fn apply(&mut self, (): ()) {}
-
-    fn query(&self, (): ()) {}
 }
 
 /// A large snapshot that was replaced is removed step by step, which has to be begun by whoever replaced it.

@@ -18,7 +18,7 @@ use crate::{
 };
 
 #[derive(Clone, Default, Serialize, Deserialize)]
-struct Nothing;
+pub(super) struct Nothing;
 
 impl StateMachine for Nothing {
     type Command = ();
