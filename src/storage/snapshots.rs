@@ -71,8 +71,7 @@ pub(crate) enum SnapshotOrigin {
 /// A verified snapshot file. Clones name the same file.
 #[derive(Clone, Debug)]
 pub(crate) struct SnapshotFile {
-    disk: Arc<dyn Disk>,
-    readers: Readers,
+    snapshots: Snapshots,
     name: String,
     pub(crate) meta: SnapshotMeta,
     pub(crate) origin: SnapshotOrigin,
@@ -145,8 +144,7 @@ impl Snapshots {
         file.write_all(&crc.to_le_bytes())?;
         file.finish()?;
         let file = SnapshotFile {
-            disk: self.disk.clone(),
-            readers: self.readers.clone(),
+            snapshots: self.clone(),
             name: temporary,
             meta,
             origin: SnapshotOrigin::Built,
@@ -261,7 +259,7 @@ impl SnapshotFile {
         reading: Reading,
         load: impl FnOnce(&mut dyn Read) -> io::Result<()>,
     ) -> io::Result<()> {
-        let mut reader = self.disk.open(&self.name)?;
+        let mut reader = self.snapshots.disk.open(&self.name)?;
         let start = state_start(&mut *reader)?;
         reader.seek(SeekFrom::Start(start))?;
         let state = self.bytes - TRAILER_BYTES - start;
@@ -271,7 +269,7 @@ impl SnapshotFile {
     /// Removes the file, if it was received and not published.
     pub(crate) fn discard(&self) -> io::Result<()> {
         match self.name.starts_with(TEMPORARY) {
-            true => unless_gone(self.disk.remove(&self.name)),
+            true => unless_gone(self.snapshots.disk.remove(&self.name)),
             false => Ok(()),
         }
     }
@@ -279,12 +277,13 @@ impl SnapshotFile {
     /// The bytes of the file from the start, to be sent. They can be read to the end even if a newer
     /// snapshot takes the file's place meanwhile.
     pub(crate) fn pieces(&self) -> io::Result<Pieces> {
-        let (file, reader) = self.readers.open(&*self.disk, &self.name)?;
+        let Snapshots { disk, readers } = &self.snapshots;
+        let (file, reader) = readers.open(&**disk, &self.name)?;
         Ok(Pieces { file, _reader: reader })
     }
 
     fn verify(snapshots: &Snapshots, name: String, reading: Reading) -> io::Result<Self> {
-        let Snapshots { disk, readers } = snapshots.clone();
+        let disk = &snapshots.disk;
         let damaged = |offset: u64, reason: &str| {
             let damage = Damage { file: disk.path(&name), offset, reason: reason.to_owned() };
             io::Error::from(damage)
@@ -308,7 +307,7 @@ impl SnapshotFile {
         let meta = read_meta(&mut *reader).map_err(|e| damaged(0, &e.to_string()))?;
         let origin =
             if name.ends_with("-built") { SnapshotOrigin::Built } else { SnapshotOrigin::Received };
-        Ok(Self { disk, readers, name, meta, origin, bytes: length })
+        Ok(Self { snapshots: snapshots.clone(), name, meta, origin, bytes: length })
     }
 }
 
