@@ -22,6 +22,7 @@ use crate::measured;
 
 pub(crate) const WRITES: u64 = 3_200;
 pub(crate) const AT_ONCE: u64 = 64;
+pub(crate) const LONE_WRITES: u64 = 200;
 pub(crate) const KEYS: u64 = 1_000;
 pub(crate) const VALUE_BYTES: usize = 128;
 
@@ -100,15 +101,16 @@ impl Cluster {
         })
     }
 
-    /// All requests, so many under way at once: each group is sent when the one before was answered.
+    /// All requests, each group sent at once when the one before was answered.
     fn requests(
         &self,
+        groups: impl Iterator<Item = Range<u64>>,
         request: impl Fn(u64) -> BoxFuture<'static, Result<(), Error>>,
     ) -> anyhow::Result<()> {
-        let mut answered = Ok(());
+        let (mut groups, mut answered) = (groups, Ok(()));
         measured(&mut || {
             answered = self.runtime.block_on(async {
-                for group in groups() {
+                for group in groups.by_ref() {
                     try_join_all(group.map(&request)).await?;
                 }
                 Ok::<_, Error>(())
@@ -141,14 +143,21 @@ fn write(handle: &Handle<Values>, n: u64) -> BoxFuture<'static, Result<(), Error
 pub(crate) fn writes(size: u64) -> anyhow::Result<()> {
     let cluster = Cluster::start(size)?;
     let handle = cluster.handle()?;
-    cluster.requests(|n| write(&handle, n))
+    cluster.requests(groups(), |n| write(&handle, n))
+}
+
+/// The same one after the other: what no two writes share is paid for each.
+pub(crate) fn lone_writes() -> anyhow::Result<()> {
+    let cluster = Cluster::start(3)?;
+    let handle = cluster.handle()?;
+    cluster.requests((0..LONE_WRITES).map(|n| n..n + 1), |n| write(&handle, n))
 }
 
 /// The same with keys of the application, which are remembered in another table.
 pub(crate) fn writes_once() -> anyhow::Result<()> {
     let cluster = Cluster::start(1)?;
     let handle = cluster.handle()?;
-    cluster.requests(|n| {
+    cluster.requests(groups(), |n| {
         let handle = handle.clone();
         Box::pin(async move { handle.write_once(n.to_le_bytes(), (n % KEYS, value())).await })
     })
@@ -158,7 +167,7 @@ pub(crate) fn writes_once() -> anyhow::Result<()> {
 pub(crate) fn reads() -> anyhow::Result<()> {
     let cluster = Cluster::start(1)?;
     let handle = cluster.handle()?;
-    cluster.requests(|_| {
+    cluster.requests(groups(), |_| {
         let handle = handle.clone();
         Box::pin(async move {
             handle.read(0).await?.map(drop).ok_or_else(|| Error::Unknown("no value".into()))

@@ -44,6 +44,7 @@ pub(crate) struct Scenario {
 pub(crate) const SCENARIOS: &[Scenario] = &[
     one("write: one node, 64 at once", nodes::WRITES, || nodes::writes(1)),
     one("write: three nodes, entries 64 at a time", nodes::WRITES, || nodes::writes(3)),
+    one("write: three nodes, one at a time", nodes::LONE_WRITES, nodes::lone_writes),
     one("write once: one node, keys instead of a session", nodes::WRITES, nodes::writes_once),
     one("apply: a node's log, after a restart", nodes::WRITES, nodes::replay),
     one("read: linearizable, one node, 64 at once", nodes::WRITES, nodes::reads),

@@ -18,7 +18,7 @@ pub(crate) struct Arguments {
     /// The whole matrix, where a list is not given: hours.
     #[arg(long)]
     full: bool,
-    /// Only these: bare, writes, reads, local, mix, transfer, failover.
+    /// Only these: bare (with quorum), writes, reads, local, mix, transfer, failover.
     #[arg(long, value_delimiter = ',', value_parser = ["bare", "writes", "reads", "local", "mix", "transfer", "failover"])]
     only: Vec<String>,
     /// Log engines: wal, sled.

@@ -17,7 +17,8 @@
 //!
 //! Columns: `CPU us`, of all nodes for one request; `syncs`, of all nodes; `disk/B`, bytes that all nodes had
 //! written to disk for each byte of an acknowledged command; `MiB`, resident memory of the largest node. The
-//! row `bare` is the floor: one `fdatasync` of 4 KiB in a file of zeros and one round trip on loopback. Eventual mode has no
+//! row `bare` is the floor: one `fdatasync` of 4 KiB in a file of zeros and one round trip on loopback; `quorum` is
+//! what a write by a leader and two followers takes on this machine without any system. Eventual mode has no
 //! linearizable reads: the row is left out, and the mix reads from one node's state.
 
 #![expect(
@@ -33,7 +34,7 @@ use clap::Parser;
 use sixbells::Mode;
 use sixbells_gauge::{
     Keys, Line, Plan, Row, Setup, Sixbells, System, Until, Verb, bare, failover, first_write,
-    measure, preload, serve, svg, transfer, unless_told,
+    measure, preload, quorum, serve, svg, transfer, unless_told,
 };
 
 use crate::arguments::{Arguments, Matrix};
@@ -60,8 +61,10 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     println!("{seconds} s a row after a third of that to warm up\n{}", Row::header());
     if arguments.wants("bare") {
-        let floor = Duration::from_secs_f64(seconds);
-        println!("{}", tokio::task::spawn_blocking(move || bare(floor)).await??);
+        let time = Duration::from_secs_f64(seconds);
+        for floor in [bare, quorum] {
+            println!("{}", tokio::task::spawn_blocking(move || floor(time)).await??);
+        }
     }
     let mut lines: Vec<Line> = Vec::new();
     for setup in matrix.setups() {

@@ -9,7 +9,7 @@
 //! | `load` | closed and open loop, latencies |
 //! | `row` | one cell: load between two readings of the counters, alone or while something happens |
 //! | `outage` | spawn to first write, failover, transfer of the leadership |
-//! | `floor` | the bare disk and network under all of it |
+//! | `floor` | the bare disk and network under all of it, once and as three nodes use them |
 //! | `plot` | lines as SVG |
 //! | `baseline` | counts beside those recorded earlier |
 //!
@@ -40,7 +40,7 @@ mod system;
 
 pub use self::{
     baseline::{Baseline, Count, Report},
-    floor::bare,
+    floor::{bare, quorum},
     limits::Limits,
     load::{Keys, Load, Outcome, Plan, Until, Verb, drive, drive_on},
     machine::{Blob, Values},

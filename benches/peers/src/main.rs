@@ -35,7 +35,7 @@ use clap::Parser;
 use sixbells::{LogEngine, Mode};
 use sixbells_gauge::{
     Keys, Limits, Plan, Row, Setup, Sixbells, Spread, System, Until, Verb, bare, failover,
-    first_write, measure, preload, serve, unless_told,
+    first_write, measure, preload, quorum, serve, unless_told,
 };
 use tokio::time::Instant;
 
@@ -155,7 +155,9 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     println!("{}", Row::header());
     let time = arguments.row_time();
     let etcd = || Etcd::start(arguments.spread);
-    println!("{}", tokio::task::spawn_blocking(move || bare(time)).await??);
+    for floor in [bare, quorum] {
+        println!("{}", tokio::task::spawn_blocking(move || floor(time)).await??);
+    }
     let mut comparison = Comparison::default();
     for round in 1..=arguments.rounds() {
         for turn_of in 0..SYSTEMS.len() {
