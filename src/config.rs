@@ -99,16 +99,17 @@ pub struct Config {
 
     /// Entries and bytes in one batch to a follower. Default 4,096 entries, 1 MiB. A single entry may
     /// be larger. Up to twice as many bytes are under way to a follower, so a long round trip under heavy load
-    /// wants larger batches. A follower that lacks what is committed already is sent less, 64 KiB or a little more,
-    /// while commits go on without it, its replies take less than 5 ms, and it comes nearer; what the disk has to be
-    /// read for comes in batches of 64 KiB.
+    /// wants larger batches. A follower that lacks what is committed already is sent one batch at a time, and a
+    /// millisecond after each nothing, while commits go on without it, its replies take less than 5 ms, and it comes
+    /// nearer; what the disk has to be read for comes in batches of 64 KiB.
     pub append_entries_max: u64,
 
     /// See [`append_entries_max`](Self::append_entries_max).
     pub append_bytes_max: u64,
 
-    /// Size of the pieces in which a snapshot travels. Default 1 MiB, at most 16 MiB. After each piece the sender rests
-    /// for twice the time that it took, for 50 ms at most: the receiver may share its disk with others.
+    /// The most in a piece of a snapshot that travels. Default 1 MiB, at most 16 MiB. Pieces are no longer than 256 KiB
+    /// while so much takes less than 10 ms. After each piece the sender rests for twice the time that it took, for 50 ms
+    /// at most: the receiver may share its disk with others.
     pub snapshot_chunk_bytes: usize,
 
     /// Every so many entries of the log, which under load hold many commands each, the members compare their states,

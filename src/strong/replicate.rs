@@ -6,8 +6,8 @@
 //!   before them.
 //! - A member that is sent what is committed already is behind. As long as commits go on, nobody waits for it; but
 //!   whoever shares its disk or its processors waits while it writes that down, and that may be the leader. So it
-//!   is sent little at once, unless it would take long to get level so, or would never: the way to it is long, or
-//!   it does not come nearer, for as many entries are committed meanwhile.
+//!   is sent one request at a time, with a rest after each, unless it would take long to get level so, or would
+//!   never: the way to it is long, or it does not come nearer, for as many entries are committed meanwhile.
 //! - A request without entries says only how far the log is committed. It waits [`COMMIT_WAIT`] for one with
 //!   entries, which says so too. Without that, every write would cost each member two messages. It does not
 //!   wait where the reply to the one before it may be what commits an entry.
@@ -53,12 +53,14 @@ const UNDER_WAY_MAX: usize = 8;
 /// The same for a member that is behind, whose requests are shorter; more of them where batches may be longer.
 const UNDER_WAY_BEHIND_MAX: usize = 32;
 
-/// With so much under way, a member that is behind is sent nothing before it replies, while it can wait. Also the
-/// longest batch that is read from the disk.
+/// The longest batch that is read from the disk: what a member that is far behind is sent at once.
 pub(super) const LITTLE_BYTES: u64 = 64 << 10;
 
+/// How long a member that is behind and can wait is sent nothing after a reply.
+const REST: Duration = Duration::from_millis(1);
+
 /// Requests during which the gap should become smaller.
-const GAP_REQUESTS: u32 = 256;
+const GAP_REQUESTS: u32 = 64;
 
 /// How often in a row it does not before that counts: what is committed now may be many small entries, and what the
 /// member lacks few large ones.
@@ -66,15 +68,15 @@ const STALLS_MAX: u32 = 8;
 
 /// Requests during which nothing was committed: somebody may wait for the member that is behind, or nobody writes
 /// whom it could hold up.
-const STILL_MAX: u32 = 64;
+const STILL_MAX: u32 = 32;
 
-/// A long way, or a slow disk: no reply comes sooner. With little under way, that is at most 25 MB/s.
+/// A long way, or a slow disk: no reply comes sooner. With rests, that is 10 MB/s.
 const FAR: Duration = Duration::from_millis(5);
 
 /// Replies that say so, in a row.
 const FAR_REPLIES: u32 = 16;
 
-/// How much later than it could a member hears of a commit at most, when no entries follow.
+/// How much later than it could a member hears of a commit, when no entries follow; one that rests, a [`REST`] later.
 const COMMIT_WAIT: Duration = Duration::from_millis(1);
 
 type Request<R> = AppendEntriesRequest<Types<R>>;
@@ -110,14 +112,16 @@ pub(super) struct Stream<'a, R: Runtime, S> {
     input: Option<S>,
     held: Option<Held<R>>,
     commit_wait: Duration,
-    /// Goes off when what is held, or was, has waited. Nearly every wait ends before that: a timer for each would be
-    /// set and unset with every batch. So it may go off for nothing.
+    /// Goes off when what is held, or was, has waited, or a rest is over. Nearly every wait ends before that: a timer
+    /// for each would be set and unset with every batch. So it may go off for nothing.
     timer: Option<Timer<R>>,
     under_way: FuturesOrdered<BoxFuture<'a, Sent<R>>>,
     /// The last entry of each of them, and whether the next request has none.
     followed: VecDeque<(Option<LogIdOf<Types<R>>>, bool)>,
     bytes_under_way: u64,
     lag: Lag<R>,
+    /// Until when a member that can wait is sent no entries.
+    rests_until: Option<R::Instant>,
 }
 
 /// Whether a member is behind, and whether that can wait.
@@ -184,16 +188,19 @@ impl<'a, R: Runtime, S> Stream<'a, R, S> {
             followed: VecDeque::new(),
             bytes_under_way: 0,
             lag: Lag::none(),
+            rests_until: None,
         }
     }
 
     fn has_room(&self) -> bool {
+        if self.lag.can_wait() {
+            return self.bytes_under_way == 0;
+        }
         let bytes = self.network.append_bytes_max();
         let requests = match self.lag.behind {
             true => usize::try_from(bytes / LITTLE_BYTES).unwrap_or(0).max(UNDER_WAY_BEHIND_MAX),
             false => UNDER_WAY_MAX,
         };
-        let bytes = if self.lag.can_wait() { bytes.min(LITTLE_BYTES) } else { bytes };
         self.under_way.len() < requests && self.bytes_under_way < bytes
     }
 
@@ -241,7 +248,8 @@ impl<'a, R: Runtime, S> Stream<'a, R, S> {
         }
     }
 
-    /// Waits with the timer that is set, and once more if it was set for less. No wait ends before an earlier one.
+    /// Waits with the timer that is set, and once more if it was set for less. If it was set for more, the wait is longer by
+    /// a [`REST`] at most.
     fn poll_wait(&mut self, until: R::Instant, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let set = || Timer { at: until, sleep: Box::pin(R::sleep_until(until)) };
@@ -253,6 +261,13 @@ impl<'a, R: Runtime, S> Stream<'a, R, S> {
                 return Poll::Ready(());
             }
         }
+    }
+
+    /// Whether a member that can wait has its rest.
+    fn rests(&mut self, cx: &mut Context<'_>) -> bool {
+        let until = self.rests_until.take().filter(|_| self.lag.can_wait());
+        self.rests_until = until.filter(|until| self.poll_wait(*until, cx).is_pending());
+        self.rests_until.is_some()
     }
 
     fn end(&mut self) {
@@ -267,6 +282,7 @@ impl<'a, R: Runtime, S> Stream<'a, R, S> {
         self.bytes_under_way -= bytes;
         if let Some(took) = took {
             self.lag.replied(took);
+            self.rests_until = Some(R::Instant::now() + REST);
         }
         let next_has_none = self.followed.pop_front().is_some_and(|(_, by_none)| by_none);
         let passed_over = next_has_none && !planted(Bug::ReplyPassesForFresh);
@@ -297,6 +313,7 @@ where
                 }
             }
             if this.has_room()
+                && !this.rests(cx)
                 && let Some(input) = &mut this.input
                 && let Poll::Ready(request) = input.poll_next_unpin(cx)
             {
