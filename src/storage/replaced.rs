@@ -121,12 +121,15 @@ pub(super) fn remove_all(disk: &Weak<dyn Disk>) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Read, Write};
+    use std::{
+        io::{Read, Write},
+        path::PathBuf,
+    };
 
     use super::*;
     use crate::{
         runtime::Stopwatch,
-        storage::{MemoryDisk, OsDisk},
+        storage::{DiskFile, MemoryDisk, OsDisk},
     };
 
     const LARGE: u64 = 3 * STEP_BYTES + 1;
@@ -191,5 +194,55 @@ mod tests {
         let watch = Stopwatch::start();
         remove_all(&weak).unwrap();
         assert!(OsDisk::open(dir.path()).is_ok(), "after {watch:?}");
+    }
+
+    /// A disk on which somebody else removes every file just before.
+    #[derive(Debug, Default)]
+    struct Shared(MemoryDisk);
+
+    impl Disk for Shared {
+        fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
+            self.0.create(name)
+        }
+
+        fn open(&self, name: &str) -> io::Result<Box<dyn DiskReader>> {
+            self.0.open(name)
+        }
+
+        fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+            self.0.rename(from, to)
+        }
+
+        fn remove(&self, name: &str) -> io::Result<()> {
+            self.0.remove(name)
+        }
+
+        fn shorten(&self, name: &str, _bytes: u64) -> io::Result<u64> {
+            self.0.remove(name)?;
+            Err(io::ErrorKind::NotFound.into())
+        }
+
+        fn names(&self) -> io::Result<Vec<String>> {
+            self.0.names()
+        }
+
+        fn sync_names(&self) -> io::Result<()> {
+            self.0.sync_names()
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.0.path(name)
+        }
+    }
+
+    /// Two snapshots are replaced in a row, and each has its files removed.
+    #[test]
+    fn two_remove_the_same_files() {
+        let (disk, readers) = with_file(Shared::default(), LARGE);
+        disk.create("other").unwrap().write_all(&content(LARGE)).unwrap();
+        readers.take_away(&*disk, "old").unwrap();
+        readers.take_away(&*disk, "other").unwrap();
+        remove_all(&Arc::downgrade(&disk)).unwrap();
+        assert!(disk.names().unwrap().is_empty());
     }
 }

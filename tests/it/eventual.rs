@@ -1,11 +1,16 @@
 //! Eventual mode: everyone accepts, and the order is agreed on later.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
+use serde::{Deserialize, Serialize};
 use sixbells::{
-    Config, Doors, Error, Node, StartError, Token,
+    Config, Doors, Error, Node, StartError, StateMachine, Token,
     runtime::{AsyncRuntime, TokioRuntime},
-    storage::{LogEngine, LogStore, MemoryLog},
+    storage::{Disk, LogEngine, LogStore, MemoryLog},
     transport::{Kind, memory::MemoryNetwork},
 };
 
@@ -218,6 +223,57 @@ async fn a_log_does_not_grow_for_ever() {
     trio.start_node(1).await;
     trio.pay(1, 0).await.unwrap();
     trio.agree_on(funds).await;
+}
+
+/// What is longer than a disk discards at once.
+#[derive(Clone, Serialize, Deserialize)]
+struct Large(String);
+
+impl Default for Large {
+    fn default() -> Self {
+        Self("7".repeat(9 << 20))
+    }
+}
+
+impl StateMachine for Large {
+    type Command = ();
+    type Response = ();
+    type Query = ();
+    type Answer = usize;
+
+    fn apply(&mut self, (): ()) {}
+
+    fn query(&self, (): ()) -> usize {
+        self.0.len()
+    }
+}
+
+/// A large snapshot that was replaced is removed step by step, which has to be begun by whoever replaced it.
+#[tokio::test]
+async fn of_what_a_snapshot_replaced_nothing_is_left() {
+    let (remains, network) = (Remains::default(), MemoryNetwork::default());
+    let doors = Doors {
+        disk: Arc::new(remains.disk.clone()),
+        log: Arc::new(remains.log.clone()),
+        transport: Box::new(move |who| network.node::<TokioRuntime>("a:1", who)),
+    };
+    let config = Config { snapshot_entries: 5, ..Config::default() };
+    let builder = Node::<Large>::builder(1).peers([(1, "a:1")]).config(config);
+    let node = builder.start_eventual_with::<TokioRuntime>(doors).await.unwrap();
+    let names = || remains.disk.names().unwrap();
+    let mut snapshots = BTreeSet::new();
+    // A snapshot steps back for requests, and on a busy machine it takes longer than many of them.
+    let three_snapshots = async {
+        while snapshots.len() < 3 {
+            node.handle().write(()).await.unwrap();
+            snapshots.extend(names().into_iter().filter(|name| name.starts_with("snapshot-")));
+            TokioRuntime::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    TokioRuntime::timeout(Duration::from_secs(60), three_snapshots).await.unwrap();
+    let is_left = |name: &String| name.contains("replaced");
+    eventually("what was replaced is gone", || !names().iter().any(is_left)).await;
+    assert_eq!(node.read_stable(&()).unwrap(), 9 << 20);
 }
 
 /// Nothing becomes final while a member is away, so what is accepted until then has a bound, and the
