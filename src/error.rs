@@ -35,6 +35,13 @@ pub enum Error {
     #[error("overloaded: {0}; not executed")]
     Overloaded(String),
 
+    /// Nobody who could carry it out was reached in time: no node answered, or no session could be opened. The text
+    /// says why. No limit was reached: it is the network, or the cluster, that has to come back.
+    ///
+    /// State: unchanged, **definitely not executed**. Wait, then ask again.
+    #[error("unavailable: {0}; not executed")]
+    Unavailable(String),
+
     /// The encoded command, key or query is over a limit of `Config`.
     ///
     /// State: unchanged, **definitely not executed**. It will never be accepted; make it smaller.
@@ -87,6 +94,7 @@ impl Error {
         match self {
             Error::NotLeader { .. }
             | Error::Overloaded(_)
+            | Error::Unavailable(_)
             | Error::TooLarge(_)
             | Error::NotYet(_)
             | Error::Refused(_) => true,

@@ -4,7 +4,7 @@
 //!
 //! Does not: ask other nodes, or judge.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +15,8 @@ use crate::storage::LogId;
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Role {
-    /// Proposes. A leader that is cut off goes on calling itself one, but commits nothing.
+    /// Proposes. A leader that is cut off goes on calling itself one, but commits nothing: see
+    /// [`Status::leads_a_quorum`].
     Leader,
     /// Follows a leader, or waits for one.
     Follower,
@@ -72,7 +73,7 @@ pub struct Status {
     /// Sessions the cluster remembers.
     pub sessions: u64,
     /// Idempotency keys the cluster remembers.
-    pub keys: u64,
+    pub idempotency_keys: u64,
     /// Retries this process recognised as duplicates.
     pub duplicates: u64,
     /// The last entry after which this node's state was compared with another member's and found equal:
@@ -80,6 +81,16 @@ pub struct Status {
     pub agreed: Option<u64>,
     /// Why the node stopped, if it did.
     pub fault: Option<String>,
+}
+
+impl Status {
+    /// Whether it leads, and a majority answered it so lately, or has only just elected it. In Raft nobody tells a leader
+    /// that is cut off that it leads no more, so of two that call themselves leader this is how to tell them apart. A
+    /// second is twelve heartbeats by default, and longer than the longest election timeout.
+    pub fn leads_a_quorum(&self, within: Duration) -> bool {
+        let lately = |age| Duration::from_millis(age) < within;
+        self.role == Role::Leader && self.quorum_ack_age_ms.is_none_or(lately)
+    }
 }
 
 impl fmt::Display for Role {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::Context;
-use sixbells::{Client, ClientConfig, Mode, Role, Status};
+use sixbells::{Client, ClientConfig, Mode};
 use tokio::{
     process::{Child, Command},
     signal::unix::{SignalKind, signal},
@@ -16,6 +16,9 @@ use tokio::{
 use crate::{kv::Kv, links::Links};
 
 const NODES: u64 = 3;
+
+/// A leader that no majority answered for so long is none.
+const LATELY: Duration = Duration::from_secs(1);
 
 /// The cluster's directory: the user's, or a temporary one that goes with the program.
 pub(crate) enum Directory {
@@ -168,7 +171,7 @@ impl Cluster {
         let mut leader: Option<(u64, u64)> = None;
         for addr in self.addrs() {
             match client.status_of(addr).await {
-                Ok(status) if status.role == Role::Leader && has_followers(&status) => {
+                Ok(status) if status.leads_a_quorum(LATELY) => {
                     leader = leader.max(Some((status.term, status.id)));
                 }
                 _ => {}
@@ -200,12 +203,6 @@ impl Cluster {
         }
         println!("\nCtrl-C ends them all.");
     }
-}
-
-/// Whether a majority answered the leader lately. One that is cut off goes on calling itself the leader, for in Raft
-/// nobody tells it that it is none.
-fn has_followers(leader: &Status) -> bool {
-    leader.quorum_ack_age_ms.is_none_or(|age| age < 1_000)
 }
 
 /// Runs for ever, saying who leads whenever that changes.

@@ -65,7 +65,7 @@ impl From<Failure> for Error {
             // A node says `NotLeader` here, for it looks for the leader only. A client has asked
             // everybody, and whoever reads its error wants to know why nobody was there.
             Failure::Call(not_sent @ CallError::NotSent { .. }) => {
-                Error::Overloaded(not_sent.to_string())
+                Error::Unavailable(not_sent.to_string())
             }
         }
     }
@@ -228,9 +228,11 @@ mod tests {
             2 => Failure::Answer(Error::Overloaded(reason)),
             3 => Failure::Answer(Error::TooLarge(reason)),
             4 => Failure::Answer(Error::Refused(reason)),
-            5 => Failure::Call(CallError::Lost { to, reason }),
-            6 => Failure::Answer(Error::Unknown(reason)),
-            7 => Failure::Answer(Error::Stopped(reason)),
+            5 => Failure::Answer(Error::Unavailable(reason)),
+            6 => Failure::Answer(Error::NotYet(reason)),
+            7 => Failure::Call(CallError::Lost { to, reason }),
+            8 => Failure::Answer(Error::Unknown(reason)),
+            9 => Failure::Answer(Error::Stopped(reason)),
             _ => Failure::Answer(Error::SessionExpired),
         }
     }
@@ -242,13 +244,13 @@ mod tests {
         for seed in 0..2_000 {
             let mut rng = StdRng::seed_from_u64(seed);
             let kinds: Vec<u32> =
-                (0..rng.random_range(0..5)).map(|_| rng.random_range(0..9)).collect();
+                (0..rng.random_range(0..5)).map(|_| rng.random_range(0..11)).collect();
             let mut account = Account::default();
             kinds.iter().for_each(|kind| account.enter(failure(*kind).into()));
-            let all_definite = kinds.iter().all(|kind| *kind < 5);
+            let all_definite = kinds.iter().all(|kind| *kind < 7);
             let told = account.close();
             assert_eq!(told.is_definite(), all_definite, "{kinds:?} gave {told:?}");
-            if kinds.last() == Some(&8) {
+            if kinds.last() == Some(&10) {
                 assert_eq!(told, Error::SessionExpired);
             }
         }

@@ -185,7 +185,10 @@ impl Candidates {
                 self.no_leader(addr);
                 Next::Pause
             }
-            Error::Overloaded(_) | Error::NotYet(_) | Error::SessionExpired => {
+            Error::Overloaded(_)
+            | Error::Unavailable(_)
+            | Error::NotYet(_)
+            | Error::SessionExpired => {
                 if course.aim == Aim::Anyone {
                     // The others may accept what this one cannot now.
                     return self.others_first(course, now);

@@ -153,8 +153,8 @@ impl<R: Runtime> Remote<R> {
         match Box::pin(R::timeout_at(deadline, ticket)).await {
             Ok(Ok(ticket)) => Ok(ticket),
             Ok(Err(definite)) if definite.is_definite() => Err(definite),
-            Ok(Err(unknown)) => Err(Error::Overloaded(format!("no session yet: {unknown}"))),
-            Err(_elapsed) => Err(Error::Overloaded("no session was opened in time".into())),
+            Ok(Err(unknown)) => Err(Error::Unavailable(format!("no session yet: {unknown}"))),
+            Err(_elapsed) => Err(Error::Unavailable("no session was opened in time".into())),
         }
     }
 

@@ -84,7 +84,7 @@ impl<R: Runtime> Remote<R> {
             // cannot be reached from there. No attempt had an effect.
             drop(R::timeout_at(deadline, self.slot.expired(&ticket)).await);
             if R::Instant::now() >= deadline || !self.may_retry() {
-                return Err(Error::Overloaded("no node knows the session".into()));
+                return Err(Error::Unavailable("no node knows the session".into()));
             }
         }
     }

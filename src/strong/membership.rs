@@ -87,7 +87,7 @@ impl<R: Runtime> Strong<R> {
         let request = Message { kind: Kind::Probe, request: 0, body: Bytes::new() };
         let timeout = self.config.append_timeout;
         let reply = self.transport.call(&peer, Lane::Control, request, timeout).await;
-        rpc::read_reply(&reply.map_err(|e| Error::Overloaded(e.to_string()))?)
+        rpc::read_reply(&reply.map_err(|e| Error::Unavailable(e.to_string()))?)
     }
 
     /// Carries an order out, here or, one hop away, on the leader.
@@ -358,7 +358,7 @@ impl<R: Runtime> Strong<R> {
                 .collect(),
             quorum_ack_age_ms: metrics.last_quorum_acked.map(age_ms::<R>),
             sessions: sessions as u64,
-            keys: keys as u64,
+            idempotency_keys: keys as u64,
             duplicates,
             agreed: self.hashes.agreed(),
             fault,

@@ -284,7 +284,7 @@ impl<R: Runtime> Strong<R> {
         let ticket = self.slot.ticket(self.open_session(request, deadline)).await;
         // Whatever became of the session, the command itself was not sent yet.
         let ticket = ticket.map_err(|error| match error {
-            Error::Unknown(reason) => Error::Overloaded(format!("no session yet: {reason}")),
+            Error::Unknown(reason) => Error::Unavailable(format!("no session yet: {reason}")),
             error => error,
         })?;
         let proposal = || Proposal::new(request, ticket.origin(), &command);

@@ -258,8 +258,12 @@ pub(crate) async fn patiently<T>(mut ask: impl AsyncFnMut() -> Result<T, Error>)
     loop {
         match ask().await {
             Ok(answer) => return answer,
-            Err(Error::NotLeader { .. } | Error::Overloaded(_) | Error::Unknown(_))
-                if Now::now() < deadline => {}
+            Err(
+                Error::NotLeader { .. }
+                | Error::Overloaded(_)
+                | Error::Unavailable(_)
+                | Error::Unknown(_),
+            ) if Now::now() < deadline => {}
             Err(error) => panic!("no answer within two minutes, or ever: {error}"),
         }
         TokioRuntime::sleep(Duration::from_millis(10)).await;

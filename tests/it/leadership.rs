@@ -76,6 +76,23 @@ async fn a_handover_fails_no_request() {
     assert_eq!(cluster.leader().await, to);
 }
 
+/// A leader that is cut off goes on calling itself one. Whoever asks all nodes who leads sees two, or, when no other was
+/// elected, one that commits nothing.
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_is_cut_off_leads_no_quorum() {
+    let cluster = Cluster::start(3, Config::default()).await;
+    let lately = Duration::from_secs(1);
+    let leader = cluster.leader().await;
+    assert!(cluster.status(leader).leads_a_quorum(lately));
+    assert!(!cluster.others(leader).iter().any(|id| cluster.status(*id).leads_a_quorum(lately)));
+    cluster.isolate(leader);
+    pass(2).await;
+    assert_eq!(cluster.status(leader).role, Role::Leader);
+    assert!(!cluster.status(leader).leads_a_quorum(lately));
+    let others = cluster.others(leader);
+    assert_eq!(others.iter().filter(|id| cluster.status(**id).leads_a_quorum(lately)).count(), 1);
+}
+
 /// A rolling restart stops each node in an orderly way. If the leader just vanished, each restart
 /// would cost an election timeout without a leader.
 #[tokio::test(start_paused = true)]

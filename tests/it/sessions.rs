@@ -78,7 +78,7 @@ async fn the_oldest_key_is_forgotten() {
     assert_eq!(handle.write_once("b", Command::Add(1, 1)).await, Ok(2), "still remembered");
     assert_eq!(handle.write_once("a", Command::Add(1, 1)).await, Ok(5), "forgotten: a new one");
     assert_eq!(cluster.agree(1).await, 5);
-    assert!((1..=3).all(|id| cluster.status(id).keys == 3));
+    assert!((1..=3).all(|id| cluster.status(id).idempotency_keys == 3));
     let long = handle.write_once([7; 257], Command::Add(1, 1)).await.unwrap_err();
     assert!(matches!(long, Error::TooLarge(_)), "{long}");
 }

@@ -121,7 +121,9 @@ impl Trio {
         let handle = self.nodes[&id].handle();
         loop {
             match handle.write(amount).await {
-                Err(Error::Overloaded(_)) => TokioRuntime::sleep(Duration::from_millis(5)).await,
+                Err(Error::Overloaded(_) | Error::Unavailable(_)) => {
+                    TokioRuntime::sleep(Duration::from_millis(5)).await;
+                }
                 paid => return paid.unwrap(),
             }
         }

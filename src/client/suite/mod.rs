@@ -150,7 +150,7 @@ fn status(addr: &str) -> Status {
         lag: std::collections::BTreeMap::default(),
         quorum_ack_age_ms: None,
         sessions: 0,
-        keys: 0,
+        idempotency_keys: 0,
         duplicates: 0,
         agreed: None,
         fault: None,

@@ -107,6 +107,7 @@ async fn the_deadline_tells_lost_from_never_sent() {
         nobody.client().read_local(()).await.unwrap_err(),
     ] {
         assert!(told.is_definite() && told.to_string().contains("scripted"), "{told:?}");
+        assert!(matches!(told, Error::Unavailable(_)), "no limit was reached: {told:?}");
     }
 }
 
