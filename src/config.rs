@@ -108,7 +108,7 @@ pub struct Config {
     pub append_bytes_max: u64,
 
     /// The most in a piece of a snapshot that travels. Default 1 MiB, at most 16 MiB. Pieces are no longer than 256 KiB
-    /// while so much takes less than 10 ms. After each piece the sender rests for twice the time that it took, for 50 ms
+    /// where that takes less than 10 ms, or twice as much nearly twice as long. After each piece the sender rests for twice the time that it took, for 50 ms
     /// at most: the receiver may share its disk with others.
     pub snapshot_chunk_bytes: usize,
 

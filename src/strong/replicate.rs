@@ -76,8 +76,11 @@ const FAR: Duration = Duration::from_millis(5);
 /// Replies that say so, in a row.
 const FAR_REPLIES: u32 = 16;
 
-/// How much later than it could a member hears of a commit, when no entries follow; one that rests, a [`REST`] later.
+/// How much later than it could a member hears of a commit, when no entries follow; one that rests, after its rest.
 const COMMIT_WAIT: Duration = Duration::from_millis(1);
+
+// They share a timer, and one that was set for longer is kept.
+const _: () = assert!(COMMIT_WAIT.as_nanos() <= REST.as_nanos());
 
 type Request<R> = AppendEntriesRequest<Types<R>>;
 type Reply<R> = Result<AppendEntriesResponse<Types<R>>, RPCError<Types<R>>>;
@@ -194,7 +197,7 @@ impl<'a, R: Runtime, S> Stream<'a, R, S> {
 
     fn has_room(&self) -> bool {
         if self.lag.can_wait() {
-            return self.bytes_under_way == 0;
+            return self.bytes_under_way == 0 && self.under_way.len() < UNDER_WAY_BEHIND_MAX;
         }
         let bytes = self.network.append_bytes_max();
         let requests = match self.lag.behind {
