@@ -35,7 +35,7 @@
 //! | [`storage`] | the log door and its engines, snapshot files, identity |
 //! | `applier` = `machine` + `session` | the one place where a command meets state |
 //! | `hashes` | whether the members' states are equal, in both modes |
-//! | `builder`, `recovery`, `node` | the wiring, what the disk must hold, a running node |
+//! | `builder`, `setup`, `recovery`, `node` | the wiring, what the disk must hold, a running node |
 //! | [`runtime`] | time, tasks, randomness: the door that makes simulation possible |
 //! | [`inspect`] | what a log record says, for tools |
 //!
@@ -74,6 +74,7 @@ mod rpc;
 pub mod runtime;
 mod sequencer;
 mod session;
+mod setup;
 mod status;
 pub mod storage;
 mod strong;
@@ -83,7 +84,7 @@ mod transfer;
 pub mod transport;
 mod turns;
 
-pub use builder::{Builder, Doors, MakeTransport};
+pub use builder::Builder;
 pub use client::{Client, ClientConfig};
 #[doc(hidden)]
 pub use codec::encode;
@@ -94,5 +95,6 @@ pub use handle::Handle;
 pub use machine::StateMachine;
 pub use mode::Mode;
 pub use node::Node;
+pub use setup::{Doors, MakeTransport};
 pub use status::{Member, Role, Status};
 pub use storage::LogEngine;

@@ -101,10 +101,19 @@ pub(crate) trait Machine: Send + Sync + fmt::Debug {
 /// be decoded would stop every node.
 pub(crate) type Accepts = fn(&[u8]) -> Result<(), CodecError>;
 
+/// A [`StateMachine`] before its first command, without its types: how it is made, and what its commands are.
+#[derive(Clone, Copy)]
+pub(crate) struct Erased {
+    pub(crate) boxed: fn() -> Box<dyn Machine>,
+    pub(crate) accepts: Accepts,
+}
+
 /// The erasure of `S`.
 pub(crate) struct Typed<S>(S);
 
 impl<S: StateMachine> Typed<S> {
+    pub(crate) const ERASED: Erased = Erased { boxed: Self::boxed, accepts: Self::accepts };
+
     pub(crate) fn boxed() -> Box<dyn Machine> {
         Box::new(Self(S::default()))
     }

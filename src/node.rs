@@ -7,11 +7,10 @@
 //! - When `shutdown` returns, the data directory and the port are free.
 //! - A node that was dropped serves nothing and answers its handles with `Stopped`.
 //!
-//! Does not: put itself together (`builder`), or carry anything out itself (`strong`).
+//! Does not: put itself together (`setup`), or carry anything out itself (`strong`).
 
 use std::{
     fmt,
-    marker::PhantomData,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -19,7 +18,7 @@ use std::{
 use crate::{
     builder::Builder,
     error::Error,
-    handle::Handle,
+    handle::{Engine, Handle},
     machine::StateMachine,
     rpc::Admin,
     runtime::{Instant, Runtime, Threads},
@@ -62,7 +61,8 @@ impl Held {
     }
 }
 
-struct Running<R: Runtime> {
+/// The consensus of a node and what it holds.
+struct Whole<R: Runtime> {
     strong: Arc<Strong<R>>,
     held: Held,
 }
@@ -77,7 +77,7 @@ trait Control: Send + Sync {
     fn close(&self);
 }
 
-impl<R: Runtime> Control for Running<R> {
+impl<R: Runtime> Control for Whole<R> {
     fn order(&self, order: Admin) -> BoxFuture<'_, Result<(), Error>> {
         let deadline = R::Instant::now() + self.strong.config.snapshot_timeout;
         Box::pin(self.strong.order(order, deadline))
@@ -111,26 +111,44 @@ impl<R: Runtime> Control for Running<R> {
     }
 }
 
+/// A [`Node`] without its types. Dropped, it serves nothing any more.
+pub(crate) struct Running {
+    engine: Arc<dyn Engine>,
+    control: Arc<dyn Control>,
+    /// Its own, unless it was started with doors, and then on a runtime, that are somebody else's.
+    threads: Option<Threads>,
+}
+
+impl Running {
+    pub(crate) fn strong<R: Runtime>(strong: Arc<Strong<R>>, held: Held) -> Self {
+        let engine = strong.clone();
+        Self { engine, control: Arc::new(Whole { strong, held }), threads: None }
+    }
+
+    /// The same, living on these threads.
+    pub(crate) fn on(mut self, threads: Threads) -> Self {
+        self.threads = Some(threads);
+        self
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.control.close();
+    }
+}
+
 /// A running node. Dropping it stops serving at once, without handing the leadership over; port and
 /// data directory are free a moment later, once the last [`Handle`] of it is dropped, too.
 /// [`Node::shutdown`] leaves nothing behind when it returns.
 pub struct Node<S> {
     handle: Handle<S>,
-    control: Arc<dyn Control>,
-    /// Its own, unless it was started with doors, and then on a runtime, that are somebody else's.
-    threads: Option<Threads>,
-    machine: PhantomData<fn() -> S>,
+    running: Running,
 }
 
 impl<S> fmt::Debug for Node<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Node").field(&self.control.status().id).finish()
-    }
-}
-
-impl<S> Drop for Node<S> {
-    fn drop(&mut self) {
-        self.control.close();
+        f.debug_tuple("Node").field(&self.running.control.status().id).finish()
     }
 }
 
@@ -140,19 +158,8 @@ impl<S: StateMachine> Node<S> {
         Builder::new(id)
     }
 
-    pub(crate) fn running<R: Runtime>(strong: Arc<Strong<R>>, held: Held) -> Self {
-        Self {
-            handle: Handle::new(strong.clone()),
-            control: Arc::new(Running { strong, held }),
-            threads: None,
-            machine: PhantomData,
-        }
-    }
-
-    /// The same, living on these threads.
-    pub(crate) fn on(mut self, threads: Threads) -> Self {
-        self.threads = Some(threads);
-        self
+    pub(crate) fn of(running: Running) -> Self {
+        Self { handle: Handle::new(running.engine.clone()), running }
     }
 
     /// Reads and writes through this node.
@@ -162,7 +169,7 @@ impl<S: StateMachine> Node<S> {
 
     /// How the node is.
     pub fn status(&self) -> Status {
-        self.control.status()
+        self.running.control.status()
     }
 
     /// Adds a node that was started with an empty data directory and no peers: first as a learner;
@@ -172,7 +179,7 @@ impl<S: StateMachine> Node<S> {
     /// `Refused` for an id that was ever used with another disk. `Unknown` when it did not catch up
     /// within `Config::snapshot_timeout`: it is a learner, and asking again goes on from there.
     pub async fn add(&self, id: u64, addr: impl Into<String>) -> Result<(), Error> {
-        self.control.order(Admin::Add { node: id, addr: addr.into() }).await
+        self.running.control.order(Admin::Add { node: id, addr: addr.into() }).await
     }
 
     /// Removes a member. Its id is never used again. Removing a node that is none is harmless.
@@ -180,7 +187,7 @@ impl<S: StateMachine> Node<S> {
     /// # Errors
     /// `Refused` for the last voter.
     pub async fn remove(&self, id: u64) -> Result<(), Error> {
-        self.control.order(Admin::Remove { node: id }).await
+        self.running.control.order(Admin::Remove { node: id }).await
     }
 
     /// Replaces a member whose disk was lost or damaged by a new node, under a new id, in one change:
@@ -189,7 +196,7 @@ impl<S: StateMachine> Node<S> {
     /// # Errors
     /// `Refused` when the new id was used before.
     pub async fn replace(&self, lost: u64, id: u64, addr: impl Into<String>) -> Result<(), Error> {
-        self.control.order(Admin::Replace { lost, node: id, addr: addr.into() }).await
+        self.running.control.order(Admin::Replace { lost, node: id, addr: addr.into() }).await
     }
 
     /// Hands the leadership over to another voter. Returns once it leads.
@@ -198,7 +205,7 @@ impl<S: StateMachine> Node<S> {
     /// `Refused` when it is not a voter. `Unknown` when it does not lead within
     /// `Config::request_timeout`, or another one does: nothing is lost, and somebody will.
     pub async fn transfer_leadership(&self, to: u64) -> Result<(), Error> {
-        self.control.order(Admin::TransferLeadership { to }).await
+        self.running.control.order(Admin::TransferLeadership { to }).await
     }
 
     /// Takes a snapshot of this node's state now. Returns once it is durable.
@@ -206,18 +213,18 @@ impl<S: StateMachine> Node<S> {
     /// # Errors
     /// `Stopped` when the node has stopped.
     pub async fn snapshot(&self) -> Result<(), Error> {
-        self.control.snapshot().await
+        self.running.control.snapshot().await
     }
 
     /// Waits until the node has stopped because of a fault (a failed sync, damage, a panic in the
     /// machine) and returns the reason. A process that runs one node should end then, loudly.
     pub async fn stopped(&self) -> String {
-        self.control.stopped().await
+        self.running.control.stopped().await
     }
 
     /// Hands the leadership over if it is here, stops, and frees the port and the data directory.
     /// Handles that are left over get [`Error::Stopped`].
     pub async fn shutdown(&self) {
-        self.control.shutdown().await;
+        self.running.control.shutdown().await;
     }
 }

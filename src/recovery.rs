@@ -15,7 +15,7 @@ use std::{path::Path, sync::Arc};
 
 use crate::{
     error::{Damage, StartError},
-    machine::{StateMachine, Typed},
+    machine::Erased,
     runtime::Runtime,
     storage::{
         Disk, Identity, LOG_FORMAT_FILE, LogState, LogStore, SnapshotFile, SnapshotOrigin,
@@ -27,7 +27,8 @@ use crate::{
 pub(crate) type Recovered<R> = (Identity, Snapshots, Option<SnapshotFile>, Arc<SharedState<R>>);
 
 /// Finds out who this is and what it had reached, and refuses to go on if anything is missing.
-pub(crate) fn recover<S: StateMachine, R: Runtime>(
+pub(crate) fn recover<R: Runtime>(
+    machine: Erased,
     wanted: Identity,
     disk: &Arc<dyn Disk>,
     log: &dyn LogStore,
@@ -44,7 +45,7 @@ pub(crate) fn recover<S: StateMachine, R: Runtime>(
     let (snapshots, snapshot) =
         Snapshots::open(disk.clone()).map_err(|e| StartError::io("open snapshots", e))?;
     check_log(&**disk, &identity, &found, snapshot.as_ref())?;
-    let state = SharedState::open(Typed::<S>::boxed(), snapshot.as_ref())
+    let state = SharedState::open((machine.boxed)(), snapshot.as_ref())
         .map_err(|e| StartError::io("load snapshot", e))?;
     Ok((identity, snapshots, snapshot, Arc::new(state)))
 }

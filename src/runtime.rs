@@ -15,7 +15,6 @@ use std::{
     future::poll_fn,
     io, mem,
     panic::resume_unwind,
-    pin::pin,
     sync::OnceLock,
     task::Poll,
     thread,
@@ -163,15 +162,9 @@ impl Threads {
         Ok(Self(Some(built.map_err(|e| StartError::io("start threads", e))?)))
     }
 
-    /// Runs `work` here, and on these threads all that it spawns, waits for or listens to.
-    pub(crate) async fn run<T>(&self, work: impl Future<Output = T>) -> T {
-        let runtime = self.0.as_ref().expect("invariant: it is there until it is dropped");
-        let mut work = pin!(work);
-        poll_fn(|context| {
-            let _entered = runtime.enter();
-            work.as_mut().poll(context)
-        })
-        .await
+    /// Runs `work` here, which must not be a task, and on these threads all that it spawns, waits for or listens to.
+    pub(crate) fn run<T>(&self, work: impl Future<Output = T>) -> T {
+        self.0.as_ref().expect("invariant: it is there until it is dropped").block_on(work)
     }
 }
 

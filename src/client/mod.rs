@@ -97,8 +97,7 @@ impl<S: StateMachine> Client<S> {
         addrs: impl IntoIterator<Item = impl Into<String>>,
         config: ClientConfig,
     ) -> Result<Self, StartError> {
-        let transport = Arc::new(TcpTransport::client(config.cluster.clone()));
-        Self::with_transport::<TokioRuntime>(transport, addrs, config)
+        Ok(Self::of(real(addrs.into_iter().map(Into::into).collect(), config)?))
     }
 
     /// A client on the runtime and network given, such as simulated ones. The network is not closed
@@ -111,13 +110,11 @@ impl<S: StateMachine> Client<S> {
         addrs: impl IntoIterator<Item = impl Into<String>>,
         config: ClientConfig,
     ) -> Result<Self, StartError> {
-        config.check()?;
-        let addrs: Vec<String> = addrs.into_iter().map(Into::into).collect();
-        if addrs.is_empty() {
-            return Err(StartError::Config("client: no address was given".into()));
-        }
-        let engine: Arc<dyn RemoteEngine> = Arc::new(Remote::<R>::new(transport, addrs, config));
-        Ok(Self { handle: Handle::new(engine.clone()), engine })
+        Ok(Self::of(remote::<R>(transport, addrs.into_iter().map(Into::into).collect(), config)?))
+    }
+
+    fn of(engine: Arc<dyn RemoteEngine>) -> Self {
+        Self { handle: Handle::new(engine.clone()), engine }
     }
 
     /// Carries out a command as [`Handle::write`] does, under this client's session: exactly once if
@@ -218,4 +215,22 @@ impl<S: StateMachine> Client<S> {
     pub async fn status_of(&self, addr: impl Into<String>) -> Result<Status, Error> {
         self.engine.status(Some(addr.into())).await
     }
+}
+
+/// On the real network and clock. Here is no user's type, so this is compiled once, in this crate.
+fn real(addrs: Vec<String>, config: ClientConfig) -> Result<Arc<dyn RemoteEngine>, StartError> {
+    let transport = Arc::new(TcpTransport::client(config.cluster.clone()));
+    remote::<TokioRuntime>(transport, addrs, config)
+}
+
+fn remote<R: Runtime>(
+    transport: Arc<dyn Transport>,
+    addrs: Vec<String>,
+    config: ClientConfig,
+) -> Result<Arc<dyn RemoteEngine>, StartError> {
+    config.check()?;
+    if addrs.is_empty() {
+        return Err(StartError::Config("client: no address was given".into()));
+    }
+    Ok(Arc::new(Remote::<R>::new(transport, addrs, config)))
 }

@@ -65,14 +65,14 @@ pub use self::{
     session::{EventualSession, Token},
     status::EventualStatus,
 };
-pub(crate) use self::{serve::Server, session::SessionEngine};
+pub(crate) use self::{node::RunningEventual, serve::Server, session::SessionEngine};
 use crate::{
     admission::Admission,
     applier::{Applier, Outcome},
     config::Config,
     error::{Error, StartError},
     handle::Engine,
-    machine::{Accepts, Machine, StateMachine, Typed},
+    machine::Erased,
     proposal::{Origin, Proposal, RequestId, request_id},
     runtime::{Instant, Runtime},
     sequencer::{SessionSlot, Ticket},
@@ -100,9 +100,7 @@ pub(crate) struct Eventual<R: Runtime> {
     stored: Mutex<Option<Stored>>,
     transport: Arc<dyn Transport>,
     admission: Admission,
-    accepts: Accepts,
-    /// Makes the machine before its first command.
-    machine: fn() -> Box<dyn Machine>,
+    machine: Erased,
     inbox: Inbox,
     slot: SessionSlot,
     /// How many arrivals are durable. The log says so, on a thread of its own.
@@ -121,7 +119,8 @@ pub(crate) struct Eventual<R: Runtime> {
 
 impl<R: Runtime> Eventual<R> {
     /// Goes on from what is on disk.
-    pub(crate) fn open<S: StateMachine>(
+    pub(crate) fn open(
+        machine: Erased,
         identity: Identity,
         config: Arc<Config>,
         peers: BTreeMap<u64, String>,
@@ -141,10 +140,10 @@ impl<R: Runtime> Eventual<R> {
         let opened = Snapshots::open(disk).map_err(|e| StartError::io("open snapshots", e));
         let (snapshots, snapshot) = opened?;
         let initial = match &snapshot {
-            Some(file) => snapshot::load(file, Reading::AtOnce, Typed::<S>::boxed())
+            Some(file) => snapshot::load(file, Reading::AtOnce, (machine.boxed)())
                 .map_err(|e| StartError::io("load snapshot", e))?,
             None => {
-                let applier = Applier::new(Typed::<S>::boxed());
+                let applier = Applier::new((machine.boxed)());
                 (State { applier, count: 0 }, Base::default())
             }
         };
@@ -165,8 +164,7 @@ impl<R: Runtime> Eventual<R> {
             inbox: Inbox::new(snapshots.clone()),
             stored: Mutex::new(Some(Stored { log: Arc::new(log), snapshots, snapshot })),
             transport,
-            accepts: Typed::<S>::accepts,
-            machine: Typed::<S>::boxed,
+            machine,
             slot: SessionSlot::default(),
             durable,
             fault: OnceLock::new(),
@@ -305,7 +303,7 @@ impl<R: Runtime> Eventual<R> {
     async fn ticket(&self, deadline: R::Instant) -> Result<Ticket, Error> {
         let ticket = self.slot.ticket(self.open_session(deadline)).await;
         ticket.map_err(|error| match error {
-            Error::Unknown(reason) => Error::Overloaded(format!("no session yet: {reason}")),
+            Error::Unknown(reason) => Error::Unavailable(format!("no session yet: {reason}")),
             error => error,
         })
     }

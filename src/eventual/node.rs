@@ -5,9 +5,9 @@
 //!
 //! Invariants: as [`Node`](crate::Node)'s: a node that was dropped serves nothing.
 //!
-//! Does not: put itself together (`builder`).
+//! Does not: put itself together (`setup`).
 
-use std::{fmt, marker::PhantomData, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 
@@ -15,14 +15,14 @@ use super::{Eventual, EventualSession, EventualStatus, SessionEngine, Token};
 use crate::{
     codec,
     error::Error,
-    handle::Handle,
+    handle::{Engine, Handle},
     machine::StateMachine,
     runtime::{Runtime, Threads},
     transport::BoxFuture,
 };
 
 /// What an [`EventualNode`] does with its replica, without the runtime's type.
-trait Control: SessionEngine {
+trait Control: Engine + SessionEngine {
     fn read_stable(&self, query: &[u8]) -> Result<Bytes, Error>;
     fn status(&self) -> EventualStatus;
     fn stopped(&self) -> BoxFuture<'_, String>;
@@ -52,6 +52,31 @@ impl<R: Runtime> Control for Eventual<R> {
     }
 }
 
+/// An [`EventualNode`] without its types. Dropped, it serves nothing any more.
+pub(crate) struct RunningEventual {
+    control: Arc<dyn Control>,
+    /// As a [`Node`](crate::Node)'s.
+    threads: Option<Threads>,
+}
+
+impl RunningEventual {
+    pub(crate) fn new<R: Runtime>(eventual: Arc<Eventual<R>>) -> Self {
+        Self { control: eventual, threads: None }
+    }
+
+    /// The same, living on these threads.
+    pub(crate) fn on(mut self, threads: Threads) -> Self {
+        self.threads = Some(threads);
+        self
+    }
+}
+
+impl Drop for RunningEventual {
+    fn drop(&mut self) {
+        self.control.close();
+    }
+}
+
 /// A running node in eventual mode: it accepts writes whether or not others can be reached, and agrees
 /// with them on the order later.
 ///
@@ -61,34 +86,18 @@ impl<R: Runtime> Control for Eventual<R> {
 /// accepted, and may go back when the order changes. Retries are still one effect.
 pub struct EventualNode<S> {
     handle: Handle<S>,
-    control: Arc<dyn Control>,
-    /// As a [`Node`](crate::Node)'s.
-    threads: Option<Threads>,
-    machine: PhantomData<fn() -> S>,
+    running: RunningEventual,
 }
 
 impl<S> fmt::Debug for EventualNode<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("EventualNode").field(&self.control.status().id).finish()
-    }
-}
-
-impl<S> Drop for EventualNode<S> {
-    fn drop(&mut self) {
-        self.control.close();
+        f.debug_tuple("EventualNode").field(&self.running.control.status().id).finish()
     }
 }
 
 impl<S: StateMachine> EventualNode<S> {
-    pub(crate) fn running<R: Runtime>(eventual: Arc<Eventual<R>>) -> Self {
-        let handle = Handle::new(eventual.clone());
-        Self { handle, control: eventual, threads: None, machine: PhantomData }
-    }
-
-    /// The same, living on these threads.
-    pub(crate) fn on(mut self, threads: Threads) -> Self {
-        self.threads = Some(threads);
-        self
+    pub(crate) fn of(running: RunningEventual) -> Self {
+        Self { handle: Handle::new(running.control.clone()), running }
     }
 
     /// Reads and writes through this node.
@@ -99,7 +108,7 @@ impl<S: StateMachine> EventualNode<S> {
     /// Begins a session, or goes on with one where it left another node: `Token::default()` has seen
     /// nothing. Reads and writes through it see all that it has seen, on whichever node.
     pub fn session(&self, token: Token) -> EventualSession<S> {
-        EventualSession::new(self.control.clone(), token)
+        EventualSession::new(self.running.control.clone(), token)
     }
 
     /// Answers a query from the state whose order is final: nothing will revoke the answer, and of two
@@ -109,25 +118,25 @@ impl<S: StateMachine> EventualNode<S> {
     /// # Errors
     /// No error of a read has an effect on the state.
     pub fn read_stable(&self, query: &S::Query) -> Result<S::Answer, Error> {
-        let answer = self.control.read_stable(&codec::encode(query))?;
+        let answer = self.running.control.read_stable(&codec::encode(query))?;
         codec::decode(&answer).map_err(|e| Error::Unknown(format!("unreadable answer: {e}")))
     }
 
     /// How the node is.
     pub fn status(&self) -> EventualStatus {
-        self.control.status()
+        self.running.control.status()
     }
 
     /// Waits until the node has stopped because of a fault (a failed sync, damage, a panic in the
     /// machine, a state that differs from another node's after the same operations) and returns the
     /// reason.
     pub async fn stopped(&self) -> String {
-        self.control.stopped().await
+        self.running.control.stopped().await
     }
 
     /// Stops, and frees the port and the data directory. Handles that are left over get
     /// [`Error::Stopped`].
     pub async fn shutdown(&self) {
-        self.control.shutdown().await;
+        self.running.control.shutdown().await;
     }
 }

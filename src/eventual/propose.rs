@@ -41,7 +41,7 @@ impl<R: Runtime> Eventual<R> {
         token: &mut Token,
         deadline: R::Instant,
     ) -> Result<Outcome, Error> {
-        let (proposal, _permit) = self.admission.take_on(proposal, self.accepts)?;
+        let (proposal, _permit) = self.admission.take_on(proposal, self.machine.accepts)?;
         let (outcome, accepted) = loop {
             let raised = self.raised.notified();
             if let Some(accepted) = self.accept(&proposal, token)? {

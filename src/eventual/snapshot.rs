@@ -112,7 +112,7 @@ impl<R: Runtime> Eventual<R> {
             Ok(file) => file,
         };
         let Some(snapshots) = self.snapshots() else { return Ok(SnapshotReply::Done(())) };
-        let (machine, read) = ((self.machine)(), file.clone());
+        let (machine, read) = ((self.machine.boxed)(), file.clone());
         let loaded = R::blocking(move || load(&read, Reading::InTurns, machine))
             .await
             .and_then(|loaded| loaded);

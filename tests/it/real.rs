@@ -100,6 +100,17 @@ async fn leader(nodes: &BTreeMap<u64, Node<Ledger>>) -> u64 {
     leading.unwrap()
 }
 
+/// A program that started its node in a task of its own did not compile. And whoever gives up half way has no node, so
+/// none may be left that holds its directory and port.
+#[tokio::test]
+async fn whoever_starts_a_node_may_be_gone_before_it_runs() {
+    let real = Real::new(1, LogEngine::Wal);
+    let given_up = TokioRuntime::timeout(Duration::ZERO, real.builder(1).start()).await;
+    assert!(given_up.is_err(), "a start takes longer than that");
+    let started = TokioRuntime::spawn(async move { real.start(1).await }).await.unwrap();
+    assert_eq!(add(&started, 1).await, 1);
+}
+
 /// The whole way, on each log engine: write, lose the leader, write, get it back, agree.
 async fn a_real_cluster_survives_its_leader(engine: LogEngine) {
     let real = Real::new(3, engine);
