@@ -92,7 +92,8 @@ impl<S: StateMachine> Builder<S> {
     /// Starts a node in strong mode on the real disk, network and clock, and on threads of its own. Needs a tokio
     /// runtime to be called on.
     ///
-    /// Returns once the node listens; writes wait for the first leader by themselves.
+    /// Returns once the node listens; writes wait for the first leader by themselves. A start that is not waited for any more
+    /// is given up, and a moment later nothing is left of it.
     ///
     /// # Errors
     /// [`StartError`] says what is wrong; nothing was served.

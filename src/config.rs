@@ -107,9 +107,9 @@ pub struct Config {
     /// See [`append_entries_max`](Self::append_entries_max).
     pub append_bytes_max: u64,
 
-    /// The most in a piece of a snapshot that travels. Default 1 MiB, at most 16 MiB. Pieces are no longer than 256 KiB
-    /// where that takes less than 10 ms, or twice as much nearly twice as long. After each piece the sender rests for twice the time that it took, for 50 ms
-    /// at most: the receiver may share its disk with others.
+    /// The most in a piece of a snapshot that travels. Default 1 MiB, at most 16 MiB. Pieces are longer than 256 KiB only
+    /// where that takes 10 ms or more, and twice as much hardly longer, which is tried now and then. After each piece the
+    /// sender rests for twice the time that it took, for 50 ms at most: the receiver may share its disk with others.
     pub snapshot_chunk_bytes: usize,
 
     /// Every so many entries of the log, which under load hold many commands each, the members compare their states,

@@ -27,20 +27,13 @@ pub enum Error {
         leader: Option<(u64, String)>,
     },
 
-    /// A limit was reached (requests in flight, connections), or the deadline had passed before the
+    /// A limit was reached (requests in flight, their bytes), or the deadline had passed before the
     /// command was proposed. In eventual mode also: this node cannot accept anything now, for its clock
     /// is ahead, or too much is not final yet; the text says which.
     ///
     /// State: unchanged, **definitely not executed**. Back off, then ask again, or another node.
     #[error("overloaded: {0}; not executed")]
     Overloaded(String),
-
-    /// Nobody who could carry it out was reached in time: no node answered, or no session could be opened. The text
-    /// says why. No limit was reached: it is the network, or the cluster, that has to come back.
-    ///
-    /// State: unchanged, **definitely not executed**. Wait, then ask again.
-    #[error("unavailable: {0}; not executed")]
-    Unavailable(String),
 
     /// The encoded command, key or query is over a limit of `Config`.
     ///
@@ -85,6 +78,14 @@ pub enum Error {
     /// State: the command **may have been executed**.
     #[error("the node has stopped: {0}")]
     Stopped(String),
+
+    /// Nobody who could carry it out was reached in time: no node answered or had room for one connection more, or no
+    /// session could be opened, or a node has not heard of the others. The text says which. It is the network, or the
+    /// cluster, that has to come back.
+    ///
+    /// State: unchanged, **definitely not executed**. Wait, then ask again.
+    #[error("unavailable: {0}; not executed")]
+    Unavailable(String),
 }
 
 impl Error {
@@ -185,5 +186,32 @@ pub struct Damage {
 impl From<Damage> for io::Error {
     fn from(damage: Damage) -> Self {
         io::Error::new(io::ErrorKind::InvalidData, damage)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Nodes of two releases talk to each other: read as another variant, what is unknown would be definite. So new
+    /// ones come last.
+    #[test]
+    fn a_variant_keeps_its_number_on_the_wire() {
+        let text = || String::from("x");
+        let variants = [
+            Error::NotLeader { leader: None },
+            Error::Overloaded(text()),
+            Error::TooLarge(text()),
+            Error::Refused(text()),
+            Error::NotYet(text()),
+            Error::Unknown(text()),
+            Error::SessionExpired,
+            Error::Stopped(text()),
+            Error::Unavailable(text()),
+        ];
+        for (number, error) in (0_u32..).zip(variants) {
+            let bytes = crate::codec::encode(&error);
+            assert_eq!(bytes[..4], number.to_le_bytes(), "{error}: {bytes:?}");
+        }
     }
 }

@@ -15,12 +15,14 @@ use std::{
     future::poll_fn,
     io, mem,
     panic::resume_unwind,
+    pin::pin,
     sync::OnceLock,
     task::Poll,
     thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use futures_util::future::{BoxFuture, Either, select};
 pub use openraft::async_runtime::{
     AsyncRuntime, Instant, Select2, Select3, Select4, mpsc, mutex, oneshot, watch,
 };
@@ -162,9 +164,39 @@ impl Threads {
         Ok(Self(Some(built.map_err(|e| StartError::io("start threads", e))?)))
     }
 
-    /// Runs `work` here, which must not be a task, and on these threads all that it spawns, waits for or listens to.
-    pub(crate) fn run<T>(&self, work: impl Future<Output = T>) -> T {
-        self.0.as_ref().expect("invariant: it is there until it is dropped").block_on(work)
+    /// Has something started that lives on them, on a thread apart: whoever waits for that may wait on any executor. If
+    /// nobody waits for it any more it is given up, or dropped when it has just been started.
+    pub(crate) fn begin<T: Send + 'static, W: Future<Output = Result<T, StartError>>>(
+        count: usize,
+        start: impl FnOnce() -> W + Send + 'static,
+    ) -> BoxFuture<'static, Result<(T, Self), StartError>> {
+        let (mut asked, started) = tokio::sync::oneshot::channel();
+        let (dispatch, span) =
+            (tracing::dispatcher::get_default(Clone::clone), tracing::Span::current());
+        let work = move || {
+            let run = |threads: &Self| {
+                let runtime = threads.0.as_ref().expect("invariant: it is there until dropped");
+                runtime.block_on(async {
+                    match select(pin!(start()), pin!(asked.closed())).await {
+                        Either::Left((started, _)) => Some(started),
+                        Either::Right(_) => None,
+                    }
+                })
+            };
+            let run = || match Self::start(count) {
+                Ok(threads) => run(&threads).map(|began| Ok((began?, threads))),
+                Err(error) => Some(Err(error)),
+            };
+            let began = tracing::dispatcher::with_default(&dispatch, || span.in_scope(run));
+            // Gone with whoever asked.
+            drop(began.map(|began| asked.send(began)));
+        };
+        let thread = thread::Builder::new().name("sixbells-start".into()).spawn(work);
+        Box::pin(async move {
+            thread.map_err(|e| StartError::io("start threads", e))?;
+            let gone = |_| StartError::io("start", io::Error::other("it panicked"));
+            started.await.map_err(gone)?
+        })
     }
 }
 

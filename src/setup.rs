@@ -75,15 +75,15 @@ pub(crate) struct Setup {
 impl Setup {
     /// Starts a node in strong mode on the real doors, and on threads of its own.
     pub(crate) fn real_strong(self, machine: Erased) -> Starting<Running> {
-        on_own_threads(move || {
+        Box::pin(async move {
             self.config.check()?;
-            let threads = Threads::start(self.config.threads)?;
-            let started = threads.run(async move {
+            let started = Threads::begin(self.config.threads, async move || {
                 let engine = self.strong_engine();
                 let doors = self.doors(engine, engine.to_string()).await?;
                 self.strong::<TokioRuntime>(machine, doors).await
             });
-            Ok(started?.on(threads))
+            let (running, threads) = started.await?;
+            Ok(running.on(threads))
         })
     }
 
@@ -145,15 +145,15 @@ impl Setup {
 
     /// Starts a node in eventual mode on the real doors, and on threads of its own.
     pub(crate) fn real_eventual(self, machine: Erased) -> Starting<RunningEventual> {
-        on_own_threads(move || {
+        Box::pin(async move {
             self.config.check()?;
-            let threads = Threads::start(self.config.threads)?;
-            let started = threads.run(async move {
+            let started = Threads::begin(self.config.threads, async move || {
                 let engine = self.eventual_engine();
                 let doors = self.doors(engine, eventual_name(engine)).await?;
                 self.eventual::<TokioRuntime>(machine, doors).await
             });
-            Ok(started?.on(threads))
+            let (running, threads) = started.await?;
+            Ok(running.on(threads))
         })
     }
 
@@ -243,15 +243,6 @@ fn live<R: Runtime>(strong: &Arc<Strong<R>>, peers: BTreeMap<u64, String>) {
             tracing::error!(%error, "forming the cluster failed");
         }
     });
-}
-
-/// Has a node started where nothing else waits. Whoever asked may be gone by then: it ends with the result.
-fn on_own_threads<T: Send + 'static>(
-    start: impl FnOnce() -> Result<T, StartError> + Send + 'static,
-) -> Starting<T> {
-    Box::pin(async move {
-        TokioRuntime::blocking(start).await.map_err(|e| StartError::io("start threads", e))?
-    })
 }
 
 /// A log engine's name in the identity of a node in eventual mode: its log means something else.

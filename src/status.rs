@@ -68,7 +68,8 @@ pub struct Status {
     pub learners: BTreeMap<u64, Member>,
     /// On the leader: entries that each other member lacks.
     pub lag: BTreeMap<u64, u64>,
-    /// On the leader: how long ago a majority last answered it, in milliseconds.
+    /// On the leader: how long ago a majority last answered it, in milliseconds. `None` before it did, 0 where the leader
+    /// is a majority.
     pub quorum_ack_age_ms: Option<u64>,
     /// Sessions the cluster remembers.
     pub sessions: u64,
@@ -84,12 +85,13 @@ pub struct Status {
 }
 
 impl Status {
-    /// Whether it leads, and a majority answered it so lately, or has only just elected it. In Raft nobody tells a leader
-    /// that is cut off that it leads no more, so of two that call themselves leader this is how to tell them apart. A
-    /// second is twelve heartbeats by default, and longer than the longest election timeout.
+    /// Whether it leads, and a majority, itself included, answered it so lately: for the first time a round trip after
+    /// its election. In Raft nobody tells a leader that is cut off that it leads no more, so of two that call themselves
+    /// leader this is how to tell them apart. A second is twelve heartbeats by default, and longer than the longest
+    /// election timeout.
     pub fn leads_a_quorum(&self, within: Duration) -> bool {
         let lately = |age| Duration::from_millis(age) < within;
-        self.role == Role::Leader && self.quorum_ack_age_ms.is_none_or(lately)
+        self.role == Role::Leader && self.quorum_ack_age_ms.is_some_and(lately)
     }
 }
 

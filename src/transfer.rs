@@ -43,8 +43,8 @@ const SHORT_BYTES: usize = 256 << 10;
 /// What takes less than this is no long way.
 const LONG: Duration = Duration::from_millis(10);
 
-/// Pieces after one that was too long before a longer one is tried again.
-const TRIES_AGAIN: u32 = 16;
+/// Pieces of a size that was tried, or gone back to, before another is tried.
+const STAYS: u32 = 16;
 
 /// The reply to a [`Chunk`].
 #[derive(Serialize, Deserialize)]
@@ -119,24 +119,28 @@ struct PieceSize {
     max: usize,
     /// What a piece took before the size was doubled last.
     half_took: Duration,
-    /// Pieces still to be sent before it is doubled again.
-    tries_in: u32,
+    /// Pieces before another size is tried: a larger one where they are short, and short ones again where they are as
+    /// large as they may be, for what the half took may be long ago.
+    stays: u32,
 }
 
 impl PieceSize {
     fn of(max: usize) -> Self {
-        Self { bytes: SHORT_BYTES.min(max), max, half_took: Duration::ZERO, tries_in: 0 }
+        Self { bytes: SHORT_BYTES.min(max), max, half_took: Duration::ZERO, stays: 0 }
     }
 
     fn took(&mut self, took: Duration) {
+        let (short, is_short) = (SHORT_BYTES.min(self.max), self.bytes <= SHORT_BYTES);
+        self.stays = self.stays.saturating_sub(1);
         if took < LONG {
-            *self = Self::of(self.max);
-        } else if self.bytes > SHORT_BYTES && took > self.half_took * 3 / 2 {
-            *self = Self { tries_in: TRIES_AGAIN, ..Self::of(self.max) };
-        } else if self.tries_in > 0 {
-            self.tries_in -= 1;
-        } else if self.bytes < self.max {
+            self.bytes = short;
+        } else if !is_short && took > self.half_took * 3 / 2 {
+            (self.bytes, self.stays) = (short, STAYS);
+        } else if self.stays == 0 && self.bytes == self.max {
+            self.bytes = short;
+        } else if self.stays == 0 {
             (self.bytes, self.half_took) = (self.max.min(2 * self.bytes), took);
+            self.stays = if self.bytes == self.max { STAYS } else { 0 };
         }
     }
 }
@@ -341,5 +345,42 @@ mod tests {
             _ => Duration::from_micros(bytes as u64 / 32),
         };
         assert_eq!(pieces(after_a_stall).await, 3 + 9 + 2, "and one of 1 MiB");
+    }
+
+    /// What a piece of half the size took may be long ago, or have been a stall.
+    #[test]
+    fn a_size_is_not_kept_for_ever() {
+        let disk = |bytes: usize| Duration::from_micros(bytes as u64 / 20);
+        let longer = |stalled: usize, max: usize, took: &dyn Fn(usize) -> Duration| {
+            let mut size = PieceSize::of(max);
+            let mut longer = 0;
+            for piece in 0..1_000 {
+                longer += usize::from(size.bytes > SHORT_BYTES);
+                size.took(if piece < stalled {
+                    Duration::from_millis(100)
+                } else {
+                    took(size.bytes)
+                });
+            }
+            longer
+        };
+        let slow = longer(0, 1 << 20, &disk);
+        assert!((50..70).contains(&slow), "one in {STAYS}, to see: {slow}");
+        for stalled in 1..4 {
+            for max in [512 << 10, 1 << 20] {
+                let after = longer(stalled, max, &disk);
+                assert!((50..70 + STAYS as usize).contains(&after), "{stalled}, {max}: {after}");
+            }
+        }
+        let way = longer(0, 1 << 20, &|_| Duration::from_millis(100));
+        assert!(way > 850, "nearly all where the way is long: {way}");
+        let turns = std::cell::Cell::new(0);
+        let now_and_then = |bytes: usize| {
+            turns.set(turns.get() + 1);
+            let quick = bytes <= SHORT_BYTES && turns.get() % 2 == 0;
+            if quick { Duration::from_millis(9) } else { disk(bytes) }
+        };
+        let mixed = longer(0, 1 << 20, &now_and_then);
+        assert!(mixed < 100, "what takes less than {LONG:?} is no reason to try again: {mixed}");
     }
 }

@@ -155,7 +155,7 @@ impl Replica {
     fn may_accept(&self) -> Result<(), Error> {
         if let Some(unheard) = self.unheard() {
             let reason = format!("node {unheard} was not heard of yet since the first start");
-            return Err(Error::Overloaded(reason));
+            return Err(Error::Unavailable(reason));
         }
         let ahead = self.ahead_ms();
         if ahead > self.limits.ahead_max_ms {

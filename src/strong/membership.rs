@@ -17,12 +17,11 @@ use std::{collections::BTreeMap, sync::atomic::Ordering, time::Duration};
 use bytes::Bytes;
 use openraft::{
     ChangeMembers, ServerState,
-    alias::SerdeInstantOf,
     async_runtime::{Instant, watch::WatchReceiver},
     errors::{ChangeMembershipError, ClientWriteError, RaftError},
 };
 
-use super::{Leader, Strong, Types, types::from_raft};
+use super::{Leader, Strong, Types, observe::quorum_acked, types::from_raft};
 use crate::{
     codec,
     error::Error,
@@ -356,7 +355,7 @@ impl<R: Runtime> Strong<R> {
                 .filter(|(node, _)| **node != self.identity.node)
                 .map(|(node, id)| (*node, lag(id.as_ref().map(|id| id.index))))
                 .collect(),
-            quorum_ack_age_ms: metrics.last_quorum_acked.map(age_ms::<R>),
+            quorum_ack_age_ms: quorum_acked(&metrics).map(age_ms::<R>),
             sessions: sessions as u64,
             idempotency_keys: keys as u64,
             duplicates,
@@ -376,8 +375,8 @@ fn is_busy<R: Runtime>(error: &RaftError<Types<R>, ClientWriteError<Types<R>>>) 
     )
 }
 
-fn age_ms<R: Runtime>(acked: SerdeInstantOf<Types<R>>) -> u64 {
-    u64::try_from((R::Instant::now() - *acked).as_millis()).unwrap_or(u64::MAX)
+fn age_ms<R: Runtime>(acked: R::Instant) -> u64 {
+    u64::try_from((R::Instant::now() - acked).as_millis()).unwrap_or(u64::MAX)
 }
 
 fn role(state: ServerState, stopped: bool) -> Role {

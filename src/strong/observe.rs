@@ -87,6 +87,13 @@ fn report(node: u64, before: Option<&Standing>, now: &Standing) {
     }
 }
 
+/// When a majority last answered this node, if it leads. Where it is one by itself, nobody does, and nobody has to.
+pub(super) fn quorum_acked<R: Runtime>(metrics: &RaftMetrics<Types<R>>) -> Option<R::Instant> {
+    let mut voters = metrics.membership_config.membership().voter_ids();
+    let alone = metrics.state.is_leader() && voters.all(|voter| voter == metrics.id);
+    if alone { Some(R::Instant::now()) } else { metrics.last_quorum_acked.as_deref().copied() }
+}
+
 #[expect(clippy::cast_precision_loss, reason = "gauges are floating point")]
 fn publish<R: Runtime>(metrics: &RaftMetrics<Types<R>>) -> Standing {
     let gauge = |name: &'static str, value: Option<u64>| {
@@ -99,8 +106,8 @@ fn publish<R: Runtime>(metrics: &RaftMetrics<Types<R>>) -> Standing {
     gauge("sixbells_raft_committed_index", metrics.local_committed.as_ref().map(|id| id.index));
     gauge("sixbells_raft_applied_index", metrics.last_applied.as_ref().map(|id| id.index));
     gauge("sixbells_raft_snapshot_index", metrics.snapshot.as_ref().map(|id| id.index));
-    if let Some(acked) = metrics.last_quorum_acked {
-        let age = (R::Instant::now() - *acked).as_secs_f64();
+    if let Some(acked) = quorum_acked(metrics) {
+        let age = (R::Instant::now() - acked).as_secs_f64();
         metrics::gauge!("sixbells_raft_quorum_ack_age_seconds").set(age);
     }
     for (peer, matched) in metrics.replication.iter().flatten() {

@@ -104,7 +104,7 @@ impl<R: Runtime> Strong<R> {
                 }
                 Err(_elapsed) => {
                     let reason = format!("this node has not applied entry {point} yet");
-                    return Err(Error::Overloaded(reason));
+                    return Err(Error::Unavailable(reason));
                 }
             }
         }

@@ -83,7 +83,7 @@ async fn a_leader_that_is_cut_off_leads_no_quorum() {
     let cluster = Cluster::start(3, Config::default()).await;
     let lately = Duration::from_secs(1);
     let leader = cluster.leader().await;
-    assert!(cluster.status(leader).leads_a_quorum(lately));
+    eventually("it was answered", || cluster.status(leader).leads_a_quorum(lately)).await;
     assert!(!cluster.others(leader).iter().any(|id| cluster.status(*id).leads_a_quorum(lately)));
     cluster.isolate(leader);
     pass(2).await;
@@ -91,6 +91,16 @@ async fn a_leader_that_is_cut_off_leads_no_quorum() {
     assert!(!cluster.status(leader).leads_a_quorum(lately));
     let others = cluster.others(leader);
     assert_eq!(others.iter().filter(|id| cluster.status(**id).leads_a_quorum(lately)).count(), 1);
+}
+
+/// Nobody answers a leader that is a majority by itself, so by that measure it had led none since a second after its
+/// election.
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_is_alone_leads_a_quorum() {
+    let cluster = Cluster::start(1, Config::default()).await;
+    let leader = cluster.leader().await;
+    pass(5).await;
+    assert!(cluster.status(leader).leads_a_quorum(Duration::from_millis(1)));
 }
 
 /// A rolling restart stops each node in an orderly way. If the leader just vanished, each restart
