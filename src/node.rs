@@ -61,68 +61,61 @@ impl Held {
     }
 }
 
-/// The consensus of a node and what it holds.
-struct Whole<R: Runtime> {
-    strong: Arc<Strong<R>>,
-    held: Held,
-}
-
-/// What a [`Node`] does with its engine, without the runtime's type.
-trait Control: Send + Sync {
+/// What a [`Node`] does with its engine beside reading and writing, without the runtime's type.
+trait Control: Engine {
     fn order(&self, order: Admin) -> BoxFuture<'_, Result<(), Error>>;
     fn snapshot(&self) -> BoxFuture<'_, Result<(), Error>>;
     fn status(&self) -> Status;
     fn stopped(&self) -> BoxFuture<'_, String>;
-    fn shutdown(&self) -> BoxFuture<'_, ()>;
+    fn shutdown<'a>(&'a self, held: &'a Held) -> BoxFuture<'a, ()>;
     fn close(&self);
 }
 
-impl<R: Runtime> Control for Whole<R> {
+impl<R: Runtime> Control for Strong<R> {
     fn order(&self, order: Admin) -> BoxFuture<'_, Result<(), Error>> {
-        let deadline = R::Instant::now() + self.strong.config.snapshot_timeout;
-        Box::pin(self.strong.order(order, deadline))
+        let deadline = R::Instant::now() + self.config.snapshot_timeout;
+        Box::pin(self.order(order, deadline))
     }
 
     fn snapshot(&self) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(self.strong.snapshot())
+        Box::pin(self.snapshot())
     }
 
     fn status(&self) -> Status {
-        self.strong.status()
+        self.status()
     }
 
     fn stopped(&self) -> BoxFuture<'_, String> {
         Box::pin(async move {
-            let stopped = observe::stopped::<R>(self.strong.raft.metrics()).await;
-            self.strong.state.fault().unwrap_or(stopped)
+            let stopped = observe::stopped::<R>(self.raft.metrics()).await;
+            self.state.fault().unwrap_or(stopped)
         })
     }
 
-    fn shutdown(&self) -> BoxFuture<'_, ()> {
+    fn shutdown<'a>(&'a self, held: &'a Held) -> BoxFuture<'a, ()> {
         Box::pin(async move {
-            self.strong.leave().await;
-            self.strong.stop().await;
-            self.held.release::<R>().await;
+            self.leave().await;
+            self.stop().await;
+            held.release::<R>().await;
         })
     }
 
     fn close(&self) {
-        self.strong.close();
+        self.close();
     }
 }
 
 /// A [`Node`] without its types. Dropped, it serves nothing any more.
 pub(crate) struct Running {
-    engine: Arc<dyn Engine>,
     control: Arc<dyn Control>,
+    held: Held,
     /// Its own, unless it was started with doors, and then on a runtime, that are somebody else's.
     threads: Option<Threads>,
 }
 
 impl Running {
-    pub(crate) fn strong<R: Runtime>(strong: Arc<Strong<R>>, held: Held) -> Self {
-        let engine = strong.clone();
-        Self { engine, control: Arc::new(Whole { strong, held }), threads: None }
+    pub(crate) fn new<R: Runtime>(strong: Arc<Strong<R>>, held: Held) -> Self {
+        Self { control: strong, held, threads: None }
     }
 
     /// The same, living on these threads.
@@ -159,7 +152,7 @@ impl<S: StateMachine> Node<S> {
     }
 
     pub(crate) fn of(running: Running) -> Self {
-        Self { handle: Handle::new(running.engine.clone()), running }
+        Self { handle: Handle::new(running.control.clone()), running }
     }
 
     /// Reads and writes through this node.
@@ -225,6 +218,6 @@ impl<S: StateMachine> Node<S> {
     /// Hands the leadership over if it is here, stops, and frees the port and the data directory.
     /// Handles that are left over get [`Error::Stopped`].
     pub async fn shutdown(&self) {
-        self.running.control.shutdown().await;
+        self.running.control.shutdown(&self.running.held).await;
     }
 }

@@ -22,7 +22,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use futures_util::future::{BoxFuture, Either, select};
+use futures_util::future::{Either, select};
 pub use openraft::async_runtime::{
     AsyncRuntime, Instant, Select2, Select3, Select4, mpsc, mutex, oneshot, watch,
 };
@@ -158,7 +158,7 @@ pub(crate) fn spawn<R: Runtime>(task: impl Future<Output = ()> + OptionalSend + 
 pub(crate) struct Threads(Option<tokio::runtime::Runtime>);
 
 impl Threads {
-    pub(crate) fn start(count: usize) -> Result<Self, StartError> {
+    fn start(count: usize) -> Result<Self, StartError> {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         let built = builder.worker_threads(count).thread_name("sixbells").enable_all().build();
         Ok(Self(Some(built.map_err(|e| StartError::io("start threads", e))?)))
@@ -166,37 +166,36 @@ impl Threads {
 
     /// Has something started that lives on them, on a thread apart: whoever waits for that may wait on any executor. If
     /// nobody waits for it any more it is given up, or dropped when it has just been started.
-    pub(crate) fn begin<T: Send + 'static, W: Future<Output = Result<T, StartError>>>(
+    pub(crate) async fn begin<T: Send + 'static, W: Future<Output = Result<T, StartError>>>(
         count: usize,
         start: impl FnOnce() -> W + Send + 'static,
-    ) -> BoxFuture<'static, Result<(T, Self), StartError>> {
+    ) -> Result<(T, Self), StartError> {
+        let threads = Self::start(count)?;
+        let dispatch = tracing::dispatcher::get_default(Clone::clone);
+        let span = tracing::Span::current();
         let (mut asked, started) = tokio::sync::oneshot::channel();
-        let (dispatch, span) =
-            (tracing::dispatcher::get_default(Clone::clone), tracing::Span::current());
         let work = move || {
-            let run = |threads: &Self| {
-                let runtime = threads.0.as_ref().expect("invariant: it is there until dropped");
-                runtime.block_on(async {
-                    match select(pin!(start()), pin!(asked.closed())).await {
-                        Either::Left((started, _)) => Some(started),
-                        Either::Right(_) => None,
-                    }
-                })
+            let start = async {
+                match select(pin!(start()), pin!(asked.closed())).await {
+                    Either::Left((started, _)) => Some(started),
+                    Either::Right(_) => None,
+                }
             };
-            let run = || match Self::start(count) {
-                Ok(threads) => run(&threads).map(|began| Ok((began?, threads))),
-                Err(error) => Some(Err(error)),
-            };
-            let began = tracing::dispatcher::with_default(&dispatch, || span.in_scope(run));
-            // Gone with whoever asked.
-            drop(began.map(|began| asked.send(began)));
+            let started = tracing::dispatcher::with_default(&dispatch, || {
+                span.in_scope(|| threads.run(start))
+            });
+            if let Some(started) = started {
+                drop(asked.send(started.map(|started| (started, threads))));
+            }
         };
         let thread = thread::Builder::new().name("sixbells-start".into()).spawn(work);
-        Box::pin(async move {
-            thread.map_err(|e| StartError::io("start threads", e))?;
-            let gone = |_| StartError::io("start", io::Error::other("it panicked"));
-            started.await.map_err(gone)?
-        })
+        thread.map_err(|e| StartError::io("start threads", e))?;
+        let panicked = |_| StartError::io("start", io::Error::other("it panicked"));
+        started.await.map_err(panicked)?
+    }
+
+    fn run<T>(&self, work: impl Future<Output = T>) -> T {
+        self.0.as_ref().expect("invariant: it is there until it is dropped").block_on(work)
     }
 }
 

@@ -140,7 +140,7 @@ impl Setup {
             return Err(error);
         }
         live(&strong, self.peers);
-        Ok(Running::strong(strong, held))
+        Ok(Running::new(strong, held))
     }
 
     /// Starts a node in eventual mode on the real doors, and on threads of its own.
